@@ -1,0 +1,217 @@
+"""The life of a job as workers change it: claim, heartbeat, record, succeed, fail. ``settlement`` gives
+jobs back.
+
+No function commits. No statement names ``status`` without a condition on the old one: an unconditional "running"
+would overwrite the API's "cancelling". Every write carries the attempt, which is the fence: no row touched means
+that the attempt is no longer the job's, and nothing may be written in its name.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, case, insert, select, update
+from sqlalchemy.orm import Session
+
+from store.database import now_s
+from store.jobs import announce, reason
+from store.tables import Attempt, Checkpoint, Job
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A job won by a worker, with its checkpoints, newest first."""
+
+    job_id: str
+    attempt: int
+    resolved_spec: dict[str, Any]
+    checkpoints: tuple[Checkpoint, ...]
+
+
+def claim(
+    session: Session, *, worker_id: str, host: str, worker_pid: int, resource_class: str, lease_s: float
+) -> Claim | None:
+    """Takes the first queued job of the class for this worker, with a new attempt, or None."""
+    pick = (
+        select(Job.id)
+        .where(Job.status == "queued", Job.desired_state == "run", Job.resource_class == resource_class)
+        .order_by(Job.priority.desc(), Job.created_at, Job.id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    job_id = session.execute(pick).scalar()
+    if job_id is None:
+        return None
+    won = session.execute(
+        update(Job)
+        .where(Job.id == job_id, Job.status == "queued", Job.desired_state == "run")
+        .values(
+            status="starting",
+            attempt=Job.attempt + 1,
+            worker_id=worker_id,
+            lease_expires_at=now_s() + lease_s,
+            started_at=case((Job.started_at.is_(None), now_s()), else_=Job.started_at),
+            **reason("starting", "A worker prepares the data and starts the training process."),
+        )
+        .returning(Job.attempt, Job.resolved_spec)
+    ).one_or_none()
+    if won is None:
+        return None
+    session.execute(
+        insert(Attempt).values(
+            job_id=job_id, number=won.attempt, worker_id=worker_id, host=host, worker_pid=worker_pid, started_at=now_s()
+        )
+    )
+    announce(session, job_id, "starting", attempt=won.attempt)
+    checkpoints = session.scalars(
+        select(Checkpoint).where(Checkpoint.job_id == job_id).order_by(Checkpoint.step.desc(), Checkpoint.id.desc())
+    ).all()
+    return Claim(job_id=job_id, attempt=won.attempt, resolved_spec=won.resolved_spec, checkpoints=tuple(checkpoints))
+
+
+def heartbeat(session: Session, attempts: Sequence[tuple[str, int]], *, lease_s: float) -> dict[tuple[str, int], str]:
+    """Renews the leases of these (job, attempt); returns the desired state of each that still holds one.
+
+    An attempt that is missing from the answer is fenced: its trainer must be killed.
+    """
+    held: dict[tuple[str, int], str] = {}
+    for job_id, attempt in sorted(attempts):
+        desired = session.execute(
+            update(Job)
+            .where(held(job_id, attempt))
+            .values(lease_expires_at=now_s() + lease_s)
+            .returning(Job.desired_state)
+        ).scalar()
+        if desired is not None:
+            held[job_id, attempt] = desired
+    return held
+
+
+def desired_states(session: Session, attempts: Sequence[tuple[str, int]]) -> dict[tuple[str, int], str]:
+    """What the clients want of these (job, attempt); fenced ones are missing."""
+    ids = [job_id for job_id, _ in attempts]
+    rows = session.execute(select(Job.id, Job.attempt, Job.desired_state).where(Job.id.in_(ids), Job.phase == "active"))
+    wanted = set(attempts)
+    return {(row.id, row.attempt): row.desired_state for row in rows if (row.id, row.attempt) in wanted}
+
+
+def record(
+    session: Session,
+    job_id: str,
+    attempt: int,
+    *,
+    step: int,
+    progress: dict[str, Any] | None = None,
+    diagnostics: dict[str, Any] | None = None,
+) -> bool:
+    """The first statement of every recorder transaction: its row lock covers what follows. False: fenced."""
+    values: dict[str, Any] = {"step": case((Job.step < step, step), else_=Job.step), "version": Job.version + 1}
+    if progress is not None:
+        values["progress"] = progress
+    if diagnostics is not None:
+        values["diagnostics"] = diagnostics
+    touched = session.execute(update(Job).where(held(job_id, attempt)).values(**values).returning(Job.id)).scalar()
+    return touched is not None
+
+
+def mark_started(
+    session: Session, job_id: str, attempt: int, *, step: int, device: str, trainer_pid: int, receipt: dict[str, Any]
+) -> None:
+    """The trainer stands before step ``step + 1``: starting → running, unless a client already wants otherwise."""
+    session.execute(
+        update(Attempt)
+        .where(Attempt.job_id == job_id, Attempt.number == attempt)
+        .values(resumed_from_step=step, device=device, trainer_pid=trainer_pid)
+    )
+    session.execute(update(Job).where(held(job_id, attempt)).values(receipt=receipt))
+    running = session.execute(
+        update(Job)
+        .where(Job.id == job_id, Job.attempt == attempt, Job.status == "starting")
+        .values(status="running", **reason(None, None))
+        .returning(Job.status)
+    ).scalar()
+    if running is not None:
+        announce(session, job_id, running, attempt=attempt)
+
+
+def mark_finalizing(session: Session, job_id: str, attempt: int) -> bool:
+    """The trainer has a result; False when a cancellation came first."""
+    moved = session.execute(
+        update(Job)
+        .where(Job.id == job_id, Job.attempt == attempt, Job.status.in_(("starting", "running", "pausing")))
+        .values(status="finalizing", version=Job.version + 1)
+        .returning(Job.status)
+    ).scalar()
+    if moved is not None:
+        announce(session, job_id, moved, attempt=attempt)
+    return moved is not None
+
+
+def succeed(
+    session: Session,
+    job_id: str,
+    attempt: int,
+    *,
+    result: dict[str, Any],
+    receipt: dict[str, Any],
+    diagnostics: dict[str, Any],
+) -> bool:
+    """Stores the result. False: cancelled in between, or fenced; the result is discarded."""
+    moved = session.execute(
+        update(Job)
+        .where(Job.id == job_id, Job.attempt == attempt, Job.status == "finalizing")
+        .values(
+            status="succeeded",
+            result=result,
+            receipt=receipt,
+            diagnostics=diagnostics,
+            lease_expires_at=None,
+            worker_id=None,
+            finished_at=now_s(),
+            **reason(None, None),
+        )
+        .returning(Job.status)
+    ).scalar()
+    if moved is None:
+        return False
+    close_attempt(session, job_id, attempt, exit_cause="succeeded", cost=result.get("cost"))
+    announce(session, job_id, moved, attempt=attempt)
+    return True
+
+
+def fail(
+    session: Session, job_id: str, attempt: int, *, error: dict[str, Any], cost: dict[str, Any] | None = None
+) -> bool:
+    """Ends the job on a finding of its trainer. False: cancelled in between (settle it), or fenced."""
+    moved = session.execute(
+        update(Job)
+        .where(held(job_id, attempt), Job.status != "cancelling")
+        .values(
+            status="failed",
+            error=error,
+            lease_expires_at=None,
+            worker_id=None,
+            finished_at=now_s(),
+            **reason(error["kind"], error["message"]),
+        )
+        .returning(Job.status)
+    ).scalar()
+    if moved is None:
+        return False
+    close_attempt(session, job_id, attempt, exit_cause=error["kind"], cost=cost)
+    announce(session, job_id, moved, attempt=attempt)
+    return True
+
+
+def held(job_id: str, attempt: int) -> ColumnElement[bool]:
+    """The fence: this attempt is still the job's, and the job is still active."""
+    return and_(Job.id == job_id, Job.attempt == attempt, Job.phase == "active")
+
+
+def close_attempt(session: Session, job_id: str, attempt: int, *, exit_cause: str, cost: dict[str, Any] | None) -> None:
+    """Writes how an attempt ended."""
+    session.execute(
+        update(Attempt)
+        .where(Attempt.job_id == job_id, Attempt.number == attempt)
+        .values(ended_at=now_s(), exit_cause=exit_cause, cost=cost)
+    )

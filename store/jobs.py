@@ -1,0 +1,135 @@
+"""The life of a job as a client changes it: create, cancel, pause, resume. ``attempts`` holds what workers change.
+
+No function commits.
+"""
+
+from typing import Any
+
+from sqlalchemy import case, select, update
+from sqlalchemy.orm import Session
+
+from store import events
+from store.database import now_s
+from store.errors import IllegalTransition, NotFound
+from store.identifiers import new_id
+from store.tables import TERMINAL, Job
+
+
+def create(
+    session: Session,
+    *,
+    spec: dict[str, Any],
+    resolved_spec: dict[str, Any],
+    resource_class: str,
+    dataset: str,
+    forked_from: str | None = None,
+    spec_patch: list[Any] | None = None,
+) -> Job:
+    """A queued job. The row is the outbox: a worker finds it with or without a wake-up."""
+    job = Job(
+        id=new_id("job"),
+        name=resolved_spec.get("name"),
+        labels=resolved_spec.get("labels") or {},
+        spec=spec,
+        resolved_spec=resolved_spec,
+        resource_class=resource_class,
+        learner=resolved_spec["learner"]["kind"],
+        network=resolved_spec["network"]["kind"],
+        dataset=dataset,
+        max_attempts=resolved_spec["limits"]["max_attempts"],
+        max_pending_s=resolved_spec["limits"].get("max_pending_s"),
+        forked_from=forked_from,
+        spec_patch={"patch": spec_patch} if spec_patch is not None else None,
+        reason_code="waiting_for_capacity",
+        reason_message="Waiting for a free worker.",
+    )
+    now = session.execute(select(now_s())).scalar_one()
+    job.created_at = job.queued_at = job.reason_since = now
+    session.add(job)
+    session.flush()
+    events.append(session, job.id, type="status", detail={"status": "queued"})
+    return job
+
+
+def get(session: Session, job_id: str) -> Job:
+    """The job, or NotFound."""
+    job = session.get(Job, job_id, populate_existing=True)
+    if job is None:
+        raise NotFound(f"There is no job {job_id!r}.")
+    return job
+
+
+def cancel(session: Session, job_id: str) -> tuple[Job, bool]:
+    """Asks for the end of a job; a pending one ends at once. Returns the job and whether anything changed."""
+    changed = session.execute(
+        update(Job)
+        .where(Job.id == job_id, Job.phase != "terminal", Job.desired_state != "cancel")
+        .values(
+            desired_state="cancel",
+            status=case((Job.phase == "pending", "cancelled"), else_="cancelling"),
+            finished_at=case((Job.phase == "pending", now_s()), else_=None),
+            **reason("cancelled_by_user", "Cancelled on request."),
+        )
+        .returning(Job.status)
+    ).scalar()
+    if changed is not None:
+        announce(session, job_id, changed)
+        return get(session, job_id), True
+    job = get(session, job_id)
+    if job.desired_state == "cancel" and job.status in ("cancelling", "cancelled"):
+        return job, False
+    raise IllegalTransition(job.status, allowed=("queued", "paused", "starting", "running", "pausing", "finalizing"))
+
+
+def pause(session: Session, job_id: str) -> tuple[Job, bool]:
+    """Asks a running job to checkpoint and give up its place."""
+    changed = session.execute(
+        update(Job)
+        .where(Job.id == job_id, Job.status.in_(("starting", "running")), Job.desired_state == "run")
+        .values(desired_state="pause", status="pausing", **reason("paused_by_user", "Paused on request."))
+        .returning(Job.status)
+    ).scalar()
+    if changed is not None:
+        announce(session, job_id, changed)
+        return get(session, job_id), True
+    job = get(session, job_id)
+    if job.status in ("pausing", "paused"):
+        return job, False
+    raise IllegalTransition(job.status, allowed=("starting", "running"))
+
+
+def resume(session: Session, job_id: str) -> tuple[Job, bool]:
+    """Queues a paused job again; it continues from its last checkpoint."""
+    changed = session.execute(
+        update(Job)
+        .where(Job.id == job_id, Job.status == "paused")
+        .values(
+            desired_state="run",
+            status="queued",
+            queued_at=now_s(),
+            **reason("waiting_for_capacity", "Waiting for a free worker."),
+        )
+        .returning(Job.status)
+    ).scalar()
+    if changed is not None:
+        announce(session, job_id, changed)
+        return get(session, job_id), True
+    job = get(session, job_id)
+    if job.desired_state == "run" and job.phase != "terminal":
+        return job, False
+    raise IllegalTransition(job.status, allowed=("paused",))
+
+
+def reason(code: str | None, message: str | None) -> dict[str, Any]:
+    """The columns that say why a job stands where it does; every change of status raises the version."""
+    since = now_s() if code is not None else None
+    return {"reason_code": code, "reason_message": message, "reason_since": since, "version": Job.version + 1}
+
+
+def announce(session: Session, job_id: str, status: str, *, attempt: int = 0, reason: str | None = None) -> None:
+    """Writes the status event, and the ``end`` event after the last status of all."""
+    detail = {"status": status} if reason is None else {"status": status, "reason": reason}
+    announced = [("status", detail)]
+    if status in TERMINAL:
+        announced.append(("end", {"status": status}))
+    events.append_all(session, job_id, announced, attempt=attempt)
