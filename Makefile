@@ -1,0 +1,63 @@
+# Everything a person types. `make demo` and `make test` are the two commands of a fresh machine:
+# Python >= 3.11, make and git are all they need.
+
+PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11,\
+	$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# torch stays out of the lock: its hash differs per build. On PyPI the Linux wheel brings CUDA.
+TORCH := torch==2.13.0
+PIP := $(BIN)/python -m pip
+SAYS_WHAT_IT_SKIPS := -p no:cacheprovider -rsfE
+
+.PHONY: install demo test test-all test-gpu check lint lock
+
+install: $(STAMP)
+
+$(STAMP): requirements.lock pyproject.toml Makefile
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed, and none is on PATH." >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install -q --require-hashes --no-deps -r requirements.lock
+	@set -e; if nvidia-smi >/dev/null 2>&1; then \
+		echo "A GPU is here: installing the CUDA build of $(TORCH) from $${TORCH_INDEX:-PyPI}"; \
+		$(PIP) install -q $${TORCH_INDEX:+--index-url "$$TORCH_INDEX"} "$(TORCH),!=$(TORCH:torch==%=%)+cpu"; \
+	elif $(PIP) install -q --no-index "$(TORCH)" 2>/dev/null; then \
+		echo "Installed $(TORCH) from a local wheel"; \
+	else \
+		echo "Installing $(TORCH) from $${TORCH_INDEX:-PyPI}"; \
+		$(PIP) install -q $${TORCH_INDEX:+--index-url "$$TORCH_INDEX"} "$(TORCH)"; \
+	fi
+	$(PIP) install -q --no-deps --no-build-isolation -e .
+	$(PIP) check
+	@touch $@
+
+# KEEP=1 leaves the service running until Ctrl-C.
+demo: install
+	@$(BIN)/python -m afterprop.demo $(if $(KEEP),--keep)
+
+# The whole suite; at its end it names every test that was skipped, and why.
+test: install
+	$(BIN)/python -m pytest $(SAYS_WHAT_IT_SKIPS)
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q -p no:cacheprovider tests/test_house.py
+
+check: lint test
+
+# Also the road of a job with the plain launcher, which other systems than Linux use, and what needs a GPU.
+test-all: check
+	AFTERPROP_LAUNCHER=spawn $(BIN)/python -m pytest $(SAYS_WHAT_IT_SKIPS) tests/acceptance
+	$(MAKE) test-gpu
+
+# Whatever needs a CUDA device and no service. Without a device every test says that it was skipped.
+test-gpu: install
+	$(BIN)/python -m pytest $(SAYS_WHAT_IT_SKIPS) -m gpu
+
+lock:
+	uv pip compile requirements.in -o requirements.lock --python-version 3.11 --universal --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-header
