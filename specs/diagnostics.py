@@ -1,0 +1,117 @@
+"""Diagnostics: what is measured while a job trains, how often, and what it may cost."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from specs.kinds import Spec
+
+
+class DiagnosticKindSpec(Spec):
+    """What every diagnostic declares for the catalog."""
+
+    quantities: ClassVar[dict[str, str]] = {}
+    """Name of the series -> unit."""
+    needs_probe_step: ClassVar[bool] = False
+    """Measured at ``alignment_every_steps`` instead of ``every_steps``."""
+    paper: ClassVar[str | None] = None
+
+
+class NormsSpec(DiagnosticKindSpec):
+    """L2 norms of pseudo-gradient (before clipping), weights and updates: whole, by layer."""
+
+    kind: Literal["norms"] = "norms"
+    quantities: ClassVar[dict[str, str]] = {
+        "grad_norm": "",
+        "weight_norm": "",
+        "update_norm": "",
+        "update_ratio": "ratio",
+    }
+
+
+class ClippingSpec(DiagnosticKindSpec):
+    """Share of the steps since the last point whose gradient was clipped."""
+
+    kind: Literal["clipping"] = "clipping"
+    quantities: ClassVar[dict[str, str]] = {"clipped_share": "share"}
+
+
+class NonfiniteSpec(DiagnosticKindSpec):
+    """Whether the loss or a pseudo-gradient of this step was NaN or infinite, 1 or 0."""
+
+    kind: Literal["nonfinite"] = "nonfinite"
+    quantities: ClassVar[dict[str, str]] = {"nonfinite": "flag"}
+
+
+class DeadUnitsSpec(DiagnosticKindSpec):
+    """Share of a layer's units that are zero on every row of a fixed probe batch."""
+
+    kind: Literal["dead_units"] = "dead_units"
+    quantities: ClassVar[dict[str, str]] = {"dead_share": "share"}
+    needs_probe_step: ClassVar[bool] = True
+
+
+class AlignmentSpec(DiagnosticKindSpec):
+    """Cosine of the pseudo-gradient with the true backprop gradient of the same batch, and what a correct
+    estimate of this kind is expected to reach; the ratio of the two norms."""
+
+    kind: Literal["alignment"] = "alignment"
+    quantities: ClassVar[dict[str, str]] = {
+        "alignment_cosine": "cosine",
+        "alignment_expected": "cosine",
+        "alignment_norm_ratio": "ratio",
+    }
+    needs_probe_step: ClassVar[bool] = True
+    paper: ClassVar[str | None] = "Lillicrap et al. 2016; Nøkland 2016, arXiv 1609.01596"
+
+
+class ThroughputSpec(DiagnosticKindSpec):
+    """Speed and position of training: samples per second, wall seconds and samples so far."""
+
+    kind: Literal["throughput"] = "throughput"
+    quantities: ClassVar[dict[str, str]] = {"samples_per_s": "1/s", "wall_s": "s", "samples": "rows"}
+
+
+class OwnQuantitiesSpec(DiagnosticKindSpec):
+    """What the learner itself reports: goodness, inference energy, sizes of perturbations ..."""
+
+    kind: Literal["own_quantities"] = "own_quantities"
+
+
+DiagnosticKind = Annotated[
+    NormsSpec | ClippingSpec | NonfiniteSpec | DeadUnitsSpec | AlignmentSpec | ThroughputSpec | OwnQuantitiesSpec,
+    Field(discriminator="kind"),
+]
+DIAGNOSTIC_KINDS: tuple[type[DiagnosticKindSpec], ...] = (
+    NormsSpec,
+    ClippingSpec,
+    NonfiniteSpec,
+    DeadUnitsSpec,
+    AlignmentSpec,
+    ThroughputSpec,
+    OwnQuantitiesSpec,
+)
+
+
+class DiagnosticsSpec(Spec):
+    """How often training is measured. A point is taken at step 1, at multiples of the interval and at the last step.
+
+    Nothing measured here changes training by a bit.
+    """
+
+    every_steps: int | None = Field(
+        default=10,
+        ge=1,
+        le=10_000_000,
+        description="steps between two points; null: the loss alone, at the first and the last step",
+    )
+    alignment_every_steps: int | None = Field(
+        default=100, ge=1, le=10_000_000, description="steps between two probes against the true gradient; null: none"
+    )
+    budget_percent: float | None = Field(
+        default=1.0,
+        gt=0,
+        le=100,
+        description="the intervals widen by themselves until measuring takes at most this share of training time; "
+        "null: never",
+    )
