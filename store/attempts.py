@@ -74,7 +74,7 @@ def heartbeat(session: Session, attempts: Sequence[tuple[str, int]], *, lease_s:
 
     An attempt that is missing from the answer is fenced: its trainer must be killed.
     """
-    held: dict[tuple[str, int], str] = {}
+    renewed: dict[tuple[str, int], str] = {}
     for job_id, attempt in sorted(attempts):
         desired = session.execute(
             update(Job)
@@ -83,8 +83,8 @@ def heartbeat(session: Session, attempts: Sequence[tuple[str, int]], *, lease_s:
             .returning(Job.desired_state)
         ).scalar()
         if desired is not None:
-            held[job_id, attempt] = desired
-    return held
+            renewed[job_id, attempt] = desired
+    return renewed
 
 
 def desired_states(session: Session, attempts: Sequence[tuple[str, int]]) -> dict[tuple[str, int], str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import structlog
 from celery import Celery
-from kombu import Queue
+from kombu.entity import Queue
 
 from store.settings import Settings
 
@@ -35,7 +35,7 @@ def celery_app(settings: Settings) -> Celery:
         task_publish_retry=False,
         task_create_missing_queues=False,
         task_default_queue="cpu",
-        task_queues=[Queue(name) for name in CLASSES],
+        task_queues=[Queue(name) for name in CLASSES],  # type: ignore[no-untyped-call]
         worker_prefetch_multiplier=1,
         worker_disable_prefetch=False,  # True costs 0.7 s of latency: nothing wakes the consumer when a task ends
         worker_send_task_events=False,

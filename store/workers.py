@@ -1,0 +1,106 @@
+"""The workers that live, and what waits for them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from store.database import now_s
+from store.tables import Job, Worker
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a queued job stands, and why it waits."""
+
+    position: int
+    jobs_ahead: int
+    code: str
+    message: str
+
+
+def register(
+    session: Session,
+    *,
+    worker_id: str,
+    host: str,
+    pid: int,
+    classes: Sequence[str],
+    slots: int,
+    devices: Sequence[dict[str, Any]],
+    launcher: dict[str, Any],
+    versions: dict[str, Any],
+) -> None:
+    """A worker says that it is there."""
+    now = session.execute(select(now_s())).scalar_one()
+    session.merge(
+        Worker(
+            id=worker_id,
+            host=host,
+            pid=pid,
+            classes=list(classes),
+            slots=slots,
+            devices=list(devices),
+            launcher=launcher,
+            versions=versions,
+            started_at=now,
+            seen_at=now,
+            busy=0,
+        )
+    )
+
+
+def beat(session: Session, worker_id: str, *, busy: int) -> None:
+    """A worker says that it is still there."""
+    session.execute(update(Worker).where(Worker.id == worker_id).values(seen_at=now_s(), busy=busy))
+
+
+def say_goodbye(session: Session, worker_id: str) -> None:
+    """A worker stops in order."""
+    session.execute(update(Worker).where(Worker.id == worker_id).values(stopped_at=now_s(), busy=0))
+
+
+def living(session: Session, *, lease_s: float) -> Sequence[Worker]:
+    """The workers heard of within a lease."""
+    query = select(Worker).where(Worker.stopped_at.is_(None), Worker.seen_at > now_s() - lease_s)
+    return session.scalars(query.order_by(Worker.started_at, Worker.id)).all()
+
+
+def place(session: Session, job: Job, *, lease_s: float) -> Place:
+    """The position of a queued job in its class, with the typed reason of its waiting."""
+    before = (Job.priority > job.priority) | (
+        (Job.priority == job.priority)
+        & ((Job.created_at < job.created_at) | ((Job.created_at == job.created_at) & (Job.id < job.id)))
+    )
+    waiting = (
+        select(func.count())
+        .select_from(Job)
+        .where(Job.status == "queued", Job.desired_state == "run", Job.resource_class == job.resource_class)
+    )
+    ahead = session.execute(waiting.where(before)).scalar_one()
+    higher = session.execute(waiting.where(before, Job.priority > job.priority)).scalar_one()
+    workers = [worker for worker in living(session, lease_s=lease_s) if job.resource_class in worker.classes]
+    if not workers:
+        code, message = "no_worker_of_class", f"No live worker offers {job.resource_class!r}."
+    elif job.charged_attempts and job.reason_code not in (None, "waiting_for_capacity"):
+        code, message = "backoff_after_failure", f"Waiting to try again: {job.reason_message}"
+    elif higher:
+        code, message = "behind_higher_priority", f"{higher} job(s) of higher priority are ahead."
+    else:
+        code, message = "waiting_for_capacity", "Waiting for a free worker."
+    return Place(position=ahead + 1, jobs_ahead=ahead, code=code, message=message)
+
+
+def queue_counts(session: Session) -> dict[str, dict[str, int]]:
+    """Jobs by class and status, terminal ones left out."""
+    counts: dict[str, dict[str, int]] = {}
+    rows = session.execute(
+        select(Job.resource_class, Job.status, func.count())
+        .where(Job.phase != "terminal")
+        .group_by(Job.resource_class, Job.status)
+    )
+    for resource_class, status, count in rows:
+        counts.setdefault(resource_class, {})[status] = count
+    return counts
