@@ -1,6 +1,7 @@
-"""The networks on the menu. A network is a chain of blocks and a linear read-out; any learner that fits may train it."""
+"""The networks on the menu. A network is a chain of blocks and a linear read-out; every learner that fits trains it."""
 
 from abc import ABC, abstractmethod
+from itertools import pairwise
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -56,7 +57,7 @@ class Architecture(Spec, ABC):
 
 def refuse_oversize(widths: tuple[int, ...], what: str) -> None:
     """Refuses layer widths whose weight matrices alone exceed ``MAX_WEIGHTS``."""
-    weights = sum(a * b for a, b in zip(widths, widths[1:], strict=False))
+    weights = sum(a * b for a, b in pairwise(widths))
     if weights > MAX_WEIGHTS:
         raise ValueError(f"{what} holds {weights:,} weights between its layers; the limit is {MAX_WEIGHTS:,}")
 
@@ -106,7 +107,7 @@ class CnnSpec(Architecture):
     """Convolution blocks, then optional fully connected ones, then the read-out."""
 
     title: ClassVar[str] = "Convolutional network"
-    summary: ClassVar[str] = "Blocks of convolution, pooling, normalisation and nonlinearity; then fully connected ones."
+    summary: ClassVar[str] = "Blocks of convolution, pooling and nonlinearity; then fully connected ones."
     paper: ClassVar[Paper | None] = Paper(
         title="Gradient-based learning applied to document recognition",
         authors="LeCun, Bottou, Bengio, Haffner",

@@ -117,7 +117,7 @@ class AdamSpec(Update):
     fused: bool = Field(default=True, description=FUSED)
 
 
-class AdamwSpec(Update):
+class AdamWSpec(Update):
     """Adam with decoupled weight decay (Loshchilov and Hutter, 2017)."""
 
     torch_name: ClassVar[str] = "AdamW"
@@ -210,6 +210,6 @@ class RadamSpec(Update):
 
 
 OptimizerSpec = Annotated[
-    SgdSpec | AdamSpec | AdamwSpec | RmspropSpec | AdagradSpec | AdadeltaSpec | AdamaxSpec | NadamSpec | RadamSpec,
+    SgdSpec | AdamSpec | AdamWSpec | RmspropSpec | AdagradSpec | AdadeltaSpec | AdamaxSpec | NadamSpec | RadamSpec,
     Field(discriminator="kind"),
 ]
