@@ -155,7 +155,7 @@ def chosen_task(choice: TaskChoice, implied: TaskName) -> TaskName:
         raise PydanticCustomError(
             "task_does_not_fit",
             "the target of this data set is for {implied}",
-            {"implied": implied, "pointer": "/task", "allowed": allowed},
+            {"implied": implied, "pointer": "/dataset/task", "allowed": allowed},
         )
     return "regression" if choice == "regression" else implied
 

@@ -40,7 +40,7 @@ RECIPES: Mapping[str, Recipe] = {
         ),
         Recipe(
             name="forward_forward",
-            description="Each layer tells right from wrong labels by its own goodness; no backward pass between layers.",
+            description="Each layer tells right from wrong labels by its own goodness; no error crosses layers.",
             paper="Hinton 2022, arXiv 2212.13345",
             spec={
                 "dataset": _DIGITS,
