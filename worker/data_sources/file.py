@@ -1,0 +1,66 @@
+"""The user's own files: csv with a header, npz, parquet; nothing outside the data folder, nothing executed."""
+
+from pathlib import Path
+
+import numpy as np
+
+from specs.data_sources import FileSpec
+from specs.signature import TaskName
+from worker.data_sources import columns, npz
+from worker.data_sources.source import Array, DataFinding, DataSource, Folders, Table, numbered_classes
+
+
+class File(DataSource):
+    """One file of the data folder."""
+
+    def __init__(self, spec: FileSpec) -> None:
+        self.spec = spec
+
+    def load(self, folders: Folders) -> Table:
+        path = located(self.spec.path, folders.data)
+        dt: Array | None = None
+        names: tuple[str, ...] | None = None
+        if path.suffix == ".npz":
+            x, target, dt = npz.read(path)
+        else:
+            x, target, names = columns.read(path, target=self.spec.target)
+        if x.shape[0] == 0:
+            raise DataFinding("data_mismatch", "the file has no rows")
+        _check_finite(x, "the features")
+        y, task, class_names = _target(target, self.spec.task, is_sequence=x.ndim == 3)
+        return Table(x=x, y=y, dt=dt, implied_task=task, feature_names=names, class_names=class_names)
+
+
+def located(name: str, folder: Path | None) -> Path:
+    """The file that ``name`` means. Links are followed first: what lies outside the folder is refused."""
+    if folder is None:
+        raise DataFinding("data_not_found", "this worker has no data folder")
+    root = folder.resolve()
+    path = (root / name).resolve()
+    if not path.is_relative_to(root) or not path.is_file():
+        raise DataFinding("data_not_found", f"{name} is not a file of the data folder")
+    return path
+
+
+def _check_finite(values: Array, what: str) -> None:
+    finite = np.isfinite(values)
+    if not finite.all():
+        row = int(np.argwhere(~finite)[0][0])
+        raise DataFinding("data_mismatch", f"{what} hold NaN or infinity, first in row {row + 1}")
+
+
+def _target(target: Array, choice: str, *, is_sequence: bool) -> tuple[Array, TaskName, tuple[str, ...] | None]:
+    """The target as the task needs it: classes 0..K-1, or numbers [N,K]."""
+    classes: TaskName = "sequence_classification" if is_sequence else "classification"
+    if target.dtype.kind == "f":
+        _check_finite(target, "the target")
+        if "classification" in choice and target.ndim == 1 and (target == np.floor(target)).all():
+            target = target.astype(np.int64)
+    if target.dtype.kind == "f" or (choice == "regression" and target.dtype.kind in "iub"):
+        return target.reshape(len(target), -1).astype(np.float64), "regression", None
+    if target.ndim != 1:
+        raise DataFinding("data_mismatch", f"classes are one column; this target has the shape {target.shape}")
+    y, names = numbered_classes(target)
+    if len(names) < 2:
+        raise DataFinding("data_mismatch", "the target has only one class")
+    return y, classes, names
