@@ -1,0 +1,239 @@
+"""The `afterprop` command. Exit codes: 0 done, 1 job failed, 2 usage or 4xx, 3 unreachable, 130 interrupted."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from afterprop.answers import Job
+    from afterprop.client import Client
+
+# Everything but typer is imported where it is used: the command starts in a blink.
+
+FAILED, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
+RETRIES = 2  # somebody waits at the prompt
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Training as a service for every learning rule. The service is at AFTERPROP_URL (http://127.0.0.1:8000).",
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id.")]
+
+
+@app.command()
+def up(
+    state_dir: Annotated[
+        Path, typer.Option(envvar="AFTERPROP_STATE_DIR", help="Database, broker, artifacts, logs.")
+    ] = Path("run"),
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(envvar="AFTERPROP_DATA_DIR", exists=True, file_okay=False, help="Your own data; only read."),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    workers: Annotated[int, typer.Option(min=0, max=64, help="Worker processes.")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Run the whole service here, in the foreground, until Ctrl-C."""
+    import os
+    import signal
+
+    from afterprop.address import PortTaken
+    from afterprop.broker import BrokerMissing
+    from afterprop.stack import CannotStart, Options, Stack
+    from afterprop.state_folder import FolderInUse
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    def ready(url: str) -> None:
+        plain = f"Afterprop is ready: {url}  (API: {url}/docs; stop with Ctrl-C)"
+        print(json.dumps({"url": url, "pid": os.getpid()}) if as_json else plain, flush=True)
+
+    options = Options(state_dir=state_dir, data_dir=data_dir, host=host, port=port, workers=workers)
+    try:
+        stopped_by = Stack(options, say=say).run(ready=ready)
+    except (FolderInUse, PortTaken) as error:
+        say(str(error))
+        raise typer.Exit(USAGE) from None
+    except (CannotStart, BrokerMissing) as error:
+        say(str(error))
+        raise typer.Exit(UNREACHABLE) from None
+    if stopped_by == signal.SIGINT:
+        raise typer.Exit(INTERRUPTED)
+
+
+@app.command()
+def submit(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A job spec: JSON, YAML, or - for standard input.")],
+    watch: Annotated[bool, typer.Option("--watch", help="Follow the job to its end.")] = False,
+    idempotency_key: Annotated[str | None, typer.Option(help="The same key never makes two jobs.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Post a job."""
+    from afterprop.spec_file import UnreadableSpec, read_spec
+
+    try:
+        spec = read_spec(file)
+    except UnreadableSpec as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(USAGE) from None
+    with client() as service:
+        job = service.jobs.create(spec, idempotency_key=idempotency_key)
+        if watch:
+            follow_to_the_end(service, job, as_json=as_json)
+        else:
+            answer(job, as_json=as_json, text=job["id"])
+            warn_without_worker(job)
+
+
+@app.command("watch")
+def watch_job(job_id: JobId, as_json: AsJson = False) -> None:
+    """Follow a job to its end."""
+    with client() as service:
+        follow_to_the_end(service, service.jobs.retrieve(job_id), as_json=as_json)
+
+
+@app.command()
+def show(job_id: JobId, as_json: AsJson = False) -> None:
+    """Show a job: where it stands, its result and its bill."""
+    with client() as service:
+        job = service.jobs.retrieve(job_id)
+        if as_json:
+            print_json(job)
+            return
+        from afterprop.printing import print_job
+
+        print_job(job, url=service.url, console=console())
+
+
+@app.command("list")
+def list_jobs(
+    status: Annotated[str | None, typer.Option(help="Only jobs of this status.")] = None,
+    learner: Annotated[str | None, typer.Option(help="Only jobs of this learner.")] = None,
+    network: Annotated[str | None, typer.Option(help="Only jobs of this network.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most this many.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List jobs, newest first."""
+    from itertools import islice
+
+    with client() as service:
+        found = service.jobs.list(status=status, learner=learner, network=network)
+        jobs = list(islice(found, limit))
+        if as_json:
+            print_json(jobs)
+            return
+        from afterprop.printing import print_jobs
+
+        print_jobs(jobs, console=console())
+
+
+@app.command()
+def cancel(job_id: JobId, as_json: AsJson = False) -> None:
+    """End a job; nothing of it goes on."""
+    with client() as service:
+        answer_status(service.jobs.cancel(job_id), as_json=as_json)
+
+
+@app.command()
+def pause(job_id: JobId, as_json: AsJson = False) -> None:
+    """Checkpoint a running job and free its place."""
+    with client() as service:
+        answer_status(service.jobs.pause(job_id), as_json=as_json)
+
+
+@app.command()
+def resume(job_id: JobId, as_json: AsJson = False) -> None:
+    """Queue a paused job again; it goes on from its checkpoint."""
+    with client() as service:
+        answer_status(service.jobs.resume(job_id), as_json=as_json)
+
+
+def client() -> "Client":
+    from afterprop.client import Client
+
+    return Client(max_retries=RETRIES)
+
+
+def console(*, stderr: bool = False) -> "Console":
+    from rich.console import Console
+
+    return Console(stderr=stderr)
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False), flush=True)
+
+
+def answer(job: "Job", *, as_json: bool, text: str) -> None:
+    if as_json:
+        print_json(job)
+    else:
+        print(text, flush=True)
+
+
+def answer_status(job: "Job", *, as_json: bool) -> None:
+    answer(job, as_json=as_json, text=f"{job['id']} {job['status']}")
+
+
+def warn_without_worker(job: "Job") -> None:
+    reason = job.get("status_reason")
+    if reason and reason["code"] == "no_worker_of_class":
+        print(reason["message"], file=sys.stderr)
+
+
+def follow_to_the_end(service: "Client", job: "Job", *, as_json: bool) -> None:
+    """Show the job's events; exit 1 unless it succeeded."""
+    from afterprop.printing import print_job
+    from afterprop.watching import display_for, follow
+
+    try:
+        if as_json:
+            for event in service.jobs.events(job["id"]):
+                print_json({"sequence": event.sequence, "type": event.type, "content": event.content})
+            ended = service.jobs.retrieve(job["id"])
+            print_json(ended)
+        else:
+            warn_without_worker(job)
+            [ended] = follow(service, [job], display=display_for(console()))
+            print_job(ended, url=service.url, console=console())
+    except KeyboardInterrupt:
+        print(f"The job goes on: afterprop watch {job['id']}, or afterprop cancel {job['id']}", file=sys.stderr)
+        raise
+    if ended["status"] != "succeeded":
+        error = ended.get("error")
+        print(error["message"] if error else f"The job is {ended['status']}.", file=sys.stderr)
+        raise typer.Exit(FAILED)
+
+
+def main() -> None:
+    """Run the command and turn every refusal into its exit code."""
+    try:
+        app()
+    except Exception as error:  # the outer door: what is not ours is raised again
+        from afterprop.errors import AfterpropError, ProblemError, ServiceFault
+
+        if not isinstance(error, AfterpropError):
+            raise
+        if "--json" in sys.argv and isinstance(error, ProblemError):
+            print(json.dumps(error.problem, ensure_ascii=False), file=sys.stderr)
+        else:
+            from afterprop.printing import print_error
+
+            print_error(error, console=console(stderr=True))
+        refused = isinstance(error, ProblemError) and not isinstance(error, ServiceFault)
+        sys.exit(USAGE if refused else UNREACHABLE)
+
+
+if __name__ == "__main__":
+    main()
