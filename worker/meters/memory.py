@@ -1,0 +1,131 @@
+"""Bytes: the allocator's peak on a GPU, the rise of the process on a CPU, and what is stored for the backward pass."""
+
+import resource
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_STATUS = Path("/proc/self/status")
+
+
+class MemoryMeter:
+    """Peak bytes of one job on its device, from the moment this is made: data, weights and training together.
+
+    A CPU has no allocator that counts. There the peak is the process's largest resident size above the one at the
+    start; memory that the process held free at the start and used again is not seen.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._earlier_peak = 0
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        self._can_reset = _reset_high_water_mark()
+        self._baseline = _status_bytes("VmRSS") if self._can_reset else _max_rss_bytes()
+
+    def peak(self) -> dict[str, Any]:
+        """``peak_bytes`` and ``source``, the way it was taken."""
+        if self._device.type == "cuda":
+            stats = torch.cuda.memory_stats(self._device)
+            return {
+                "peak_bytes": max(self._earlier_peak, torch.cuda.max_memory_allocated(self._device)),
+                "reserved_bytes": torch.cuda.max_memory_reserved(self._device),
+                "allocation_retries": stats.get("num_alloc_retries", 0),
+                "source": "cuda_allocator",
+            }
+        highest = _status_bytes("VmHWM") if self._can_reset else _max_rss_bytes()
+        return {
+            "peak_bytes": max(self._earlier_peak, highest - self._baseline, 0),
+            "source": "peak_rss_above_start" if self._can_reset else "rise_of_max_rss",
+        }
+
+    def state_dict(self) -> dict[str, int]:
+        return {"peak_bytes": self.peak()["peak_bytes"]}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """The peak of a resumed job is the largest of its attempts."""
+        self._earlier_peak = state["peak_bytes"]
+
+
+class _Stored:
+    """A tensor kept for a backward pass; counted as long as the graph holds it."""
+
+    def __init__(self, tensor: Tensor, ledger: "_Ledger") -> None:
+        self.tensor = tensor
+        self._ledger = ledger
+        ledger.add(tensor)
+
+    def __del__(self) -> None:
+        self._ledger.remove(self.tensor)
+
+
+class _Ledger:
+    """Bytes of distinct storages that are held now, and the most that were held at once."""
+
+    def __init__(self, excluded: set[int]) -> None:
+        self.peak = 0
+        self._now = 0
+        self._excluded = excluded
+        self._holders: Counter[int] = Counter()
+
+    def add(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        if (place := storage.data_ptr()) in self._excluded:
+            return
+        if not self._holders[place]:
+            self._now += storage.nbytes()
+            self.peak = max(self.peak, self._now)
+        self._holders[place] += 1
+
+    def remove(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        if (place := storage.data_ptr()) in self._excluded:
+            return
+        self._holders[place] -= 1
+        if not self._holders[place]:
+            self._now -= storage.nbytes()
+
+
+class ActivationCount:
+    """Result of ``counting_activations``."""
+
+    peak_bytes: int = 0
+
+
+@contextmanager
+def counting_activations(parameters: Iterable[Tensor]) -> Iterator[ActivationCount]:
+    """The most bytes stored at once for backward passes inside, parameters excluded.
+
+    What is kept only while a checkpointed segment is recomputed is not seen: it is working memory.
+    """
+    ledger = _Ledger({parameter.untyped_storage().data_ptr() for parameter in parameters})
+    count = ActivationCount()
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: _Stored(tensor, ledger), lambda kept: kept.tensor):
+        yield count
+    count.peak_bytes = ledger.peak
+
+
+def _reset_high_water_mark() -> bool:
+    """Linux: VmHWM starts again from the present size. A forked process would else report its parent's peak."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+        return True
+    return False
+
+
+def _status_bytes(field: str) -> int:
+    for line in _STATUS.read_text().splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def _max_rss_bytes() -> int:
+    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return size if sys.platform == "darwin" else size * 1024
