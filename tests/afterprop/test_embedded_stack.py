@@ -1,0 +1,139 @@
+"""`afterprop up`: starts whole, stops clean, and leaves nothing behind however it ends."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.embedded_stack import EmbeddedStack, alive
+
+pytestmark = pytest.mark.service
+
+NewStack = Callable[..., EmbeddedStack]
+
+
+def is_ready(url: str) -> bool:
+    with urllib.request.urlopen(f"{url}/readyz", timeout=5) as answer:
+        return answer.status == 200
+
+
+def wait_until(holds: Callable[[], bool], *, within_s: float) -> bool:
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        if holds():
+            return True
+        time.sleep(0.05)
+    return holds()
+
+
+def test_ctrl_c_stops_everything_and_says_interrupted(new_stack: NewStack) -> None:
+    stack = new_stack().start()
+    assert is_ready(stack.url)
+    family = stack.descendants()
+    assert len(family) >= 3
+    started = time.monotonic()
+    assert stack.stop(signal.SIGINT) == 130
+    assert time.monotonic() - started < 15
+    assert alive(family) == []
+
+
+def test_sigterm_is_a_clean_end(new_stack: NewStack) -> None:
+    stack = new_stack().start()
+    family = stack.descendants()
+    assert stack.stop(signal.SIGTERM) == 0
+    assert alive(family) == []
+    assert not (stack.state_dir / "up.json").exists()
+
+
+def test_sigkill_leaves_nothing_after_two_seconds_and_the_next_start_works(new_stack: NewStack) -> None:
+    stack = new_stack().start()
+    assert wait_until(lambda: len(stack.descendants()) >= 4, within_s=30), "the worker made no template"
+    family = stack.descendants()
+    stack.kill()
+    assert wait_until(lambda: alive(family) == [], within_s=2), alive(family)
+    again = new_stack()
+    assert is_ready(again.start().url)
+
+
+def test_second_up_on_the_same_folder_is_refused(new_stack: NewStack) -> None:
+    stack = new_stack().start()
+    second = subprocess.run(
+        [sys.executable, "-m", "afterprop.cli", "up", "--port", "0", "--state-dir", str(stack.state_dir)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert second.returncode == 2
+    assert stack.url in second.stderr
+    assert is_ready(stack.url)
+
+
+def test_taken_port_is_refused(new_stack: NewStack, tmp_path: Path) -> None:
+    stack = new_stack().start()
+    port = stack.url.rpartition(":")[2]
+    second = subprocess.run(
+        [sys.executable, "-m", "afterprop.cli", "up", "--port", port, "--state-dir", str(tmp_path / "other")],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert second.returncode == 2
+    assert port in second.stderr
+
+
+def test_dead_part_is_started_again(new_stack: NewStack) -> None:
+    stack = new_stack().start()
+    for name in ("api", "worker-1", "broker"):
+        dead = stack.child(name)
+        dead.kill()
+        assert wait_until(lambda dead=dead, name=name: stack.child(name).pid != dead.pid, within_s=10)
+    assert wait_until(lambda: is_ready(stack.url), within_s=30)
+
+
+def test_what_a_dead_stack_left_is_ended_by_the_next_start(new_stack: NewStack) -> None:
+    stack = new_stack()
+    orphan = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"], start_new_session=True)
+    birth = Path(f"/proc/{orphan.pid}/stat").read_text().rpartition(")")[2].split()[19]
+    stack.state_dir.mkdir()
+    entry = {"name": "left-over", "pid": orphan.pid, "birth": birth}
+    (stack.state_dir / "up.json").write_text(json.dumps({"pid": 1, "url": "", "children": [entry]}))
+    stack.start()
+    assert orphan.wait(5) == -signal.SIGKILL
+
+
+def test_reused_process_number_is_not_killed(new_stack: NewStack) -> None:
+    stack = new_stack()
+    bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"], start_new_session=True)
+    stack.state_dir.mkdir()
+    entry = {"name": "api", "pid": bystander.pid, "birth": "1"}
+    (stack.state_dir / "up.json").write_text(json.dumps({"pid": 1, "url": "", "children": [entry]}))
+    stack.start()
+    assert bystander.poll() is None
+    bystander.kill()
+    bystander.wait()
+
+
+def test_leashed_command_ends_with_its_parent(tmp_path: Path) -> None:
+    leash = Path(__file__).parents[2] / "afterprop" / "leash.py"
+    program = (
+        "import os, subprocess, sys, time\n"
+        f"child = subprocess.Popen([sys.executable, '-S', {str(leash)!r}, str(os.getpid()), '9', 'sleep', '120'])\n"
+        "print(child.pid, flush=True)\n"
+        "time.sleep(120)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        sleeper = psutil.Process(int(parent.stdout.readline()))
+        assert wait_until(lambda: sleeper.name() == "sleep", within_s=10)
+        os.kill(parent.pid, signal.SIGKILL)
+        assert wait_until(lambda: alive([sleeper]) == [], within_s=2)
