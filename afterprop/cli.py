@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # Everything but typer is imported where it is used: the command starts in a blink.
 
 FAILED, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
-RETRIES = 2  # somebody waits at the prompt
+RETRIES = 2  # a person is waiting
 
 app = typer.Typer(
     no_args_is_help=True,

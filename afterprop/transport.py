@@ -16,6 +16,8 @@ LONGEST_RETRY_AFTER_S = 30.0
 TRY_AGAIN_LATER = {429, 503}
 # Event streams carry a heartbeat every 15 s; three missed ones are a lost line.
 STREAM_SILENCE_S = 45.0
+# A proxy of the environment cannot reach this machine's own loopback.
+NO_PROXY_TO_HERE = dict.fromkeys(("all://127.0.0.1", "all://localhost", "all://[::1]"))
 
 
 @final
@@ -29,7 +31,7 @@ class Transport:
             headers["Authorization"] = f"Bearer {api_key}"
         self.url = url.rstrip("/")
         self._retries = max_retries
-        self._client = httpx2.Client(base_url=self.url, headers=headers, timeout=timeout_s)
+        self._client = httpx2.Client(base_url=self.url, headers=headers, timeout=timeout_s, mounts=NO_PROXY_TO_HERE)
 
     def close(self) -> None:
         self._client.close()
