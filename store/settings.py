@@ -21,6 +21,7 @@ class Settings(BaseSettings):
     artifacts_url: str | None = Field(default=None, description="file:// folder; default: in the state folder")
     mnist_mirror_url: str = Field(default="https://ossci-datasets.s3.amazonaws.com/mnist/")
 
+    host: str = Field(default="127.0.0.1", description="the address that the API is bound to")
     open: str | None = Field(default=None, description="'loopback-published': may run open behind ports on 127.0.0.1")
     launcher: Literal["auto", "fork", "spawn"] = Field(default="auto")
     worker_classes: str | None = Field(default=None, description="'cpu', 'gpu' or 'cpu,gpu'; default: what is there")
