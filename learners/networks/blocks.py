@@ -1,0 +1,87 @@
+"""Blocks: the pieces of a network that a learner may train one by one. Four levels, each adds what some rules need."""
+
+# B = rows, T = time, D = features, C = channels, I = inputs, H = units
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn import Parameter
+
+from learners.networks.scope import BatchNorm
+from learners.networks.synapses import Synapse
+from specs.networks import Activation, Layout, Norm
+
+State = tuple[Tensor, ...] | None
+
+ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
+    "relu": torch.relu,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "hard_sigmoid": F.hardsigmoid,
+    "gelu": F.gelu,
+    "silu": F.silu,
+    "elu": F.elu,
+    "leaky_relu": F.leaky_relu,
+    "softplus": F.softplus,
+    "identity": lambda z: z,
+}
+
+
+class Block(nn.Module, ABC):
+    """A function of its input with at least one parameter. ``layout`` is that of its output."""
+
+    layout: Layout
+
+    @abstractmethod
+    def forward(self, x: Tensor, state: State = None, dt: Tensor | None = None) -> tuple[Tensor, State]:
+        """[B,D], [B,C,H,W] or a whole sequence [B,T,D] with dt [B,T] -> output and the state after it."""
+
+
+class PlainBlock(Block):
+    """One synapse, then an element-wise nonlinearity: ``activate(drive(x))``."""
+
+    synapse: Synapse
+
+    @abstractmethod
+    def drive(self, x: Tensor) -> Tensor:
+        """Flattening, synapse and pooling: all parameters, unless there is a norm; the output's shape."""
+
+    @abstractmethod
+    def activate(self, z: Tensor) -> Tensor:
+        """Norm if there is one, the element-wise nonlinearity, dropout."""
+
+    def forward(self, x: Tensor, state: State = None, dt: Tensor | None = None) -> tuple[Tensor, State]:  # noqa: ARG002
+        return self.activate(self.drive(x)), None
+
+
+class RecurrentBlock(Block):
+    """A block that reads a sequence in order. ``forward`` is ``step`` over time."""
+
+    @abstractmethod
+    def initial(self, batch_size: int) -> tuple[Tensor, ...]:
+        """The state before the first input: zeros, on the device and in the dtype of the parameters."""
+
+    def step(self, x: Tensor, state: State, dt: Tensor | None = None) -> tuple[Tensor, State]:
+        """One input [B,I] with dt [B] -> output [B,H] and the state after it."""
+        y, after = self(x.unsqueeze(1), state, None if dt is None else dt.unsqueeze(1))
+        return y[:, 0], after
+
+
+class TracedBlock(RecurrentBlock):
+    """A recurrent block whose eligibility traces have a closed form."""
+
+    @abstractmethod
+    def trace(self, x: Tensor, before: State, after: State) -> tuple[dict[Parameter, Tensor], float, Tensor]:
+        """Presynaptic activity [B,I] per parameter, leak, and dz/dv [B,H]."""
+
+
+def normalisation(norm: Norm, features: int, layout: Layout) -> nn.Module | None:
+    """The norm layer of ``features`` channels or units; None for ``none``."""
+    if norm == "none":
+        return None
+    if norm == "batch":
+        return BatchNorm(features)
+    return nn.GroupNorm(1, features) if layout == "image" else nn.LayerNorm(features)

@@ -1,0 +1,93 @@
+"""The task: the only owner of the loss."""
+
+# B = rows, K = classes or targets
+
+from abc import ABC, abstractmethod
+from typing import final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+HALF = (torch.bfloat16, torch.float16)
+
+
+class Task(ABC):
+    """What the scores are for. ``loss`` is a mean over rows; ``metrics`` are means over rows too."""
+
+    name: str
+    classes: bool
+
+    def __init__(self, outputs: int) -> None:
+        self.outputs = outputs
+
+    @abstractmethod
+    def loss(self, scores_BK: Tensor, y: Tensor) -> Tensor:
+        """Mean loss over rows, 0-dim, in at least float32."""
+
+    @abstractmethod
+    def error(self, scores_BK: Tensor, y: Tensor) -> Tensor:
+        """d loss / d scores [B,K]; it carries the 1/B of the mean."""
+
+    @abstractmethod
+    def metrics(self, scores_BK: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """What a person reads beside the loss, by name: 0-dim means over rows."""
+
+
+@final
+class Classification(Task):
+    """Cross-entropy over K classes; y [B] holds class numbers."""
+
+    name = "classification"
+    classes = True
+
+    def loss(self, scores_BK: Tensor, y: Tensor) -> Tensor:
+        return F.cross_entropy(_at_least_float32(scores_BK), y)
+
+    def error(self, scores_BK: Tensor, y: Tensor) -> Tensor:
+        probabilities_BK = torch.softmax(_at_least_float32(scores_BK), dim=1)
+        return (probabilities_BK - F.one_hot(y, self.outputs)) / len(y)
+
+    def metrics(self, scores_BK: Tensor, y: Tensor) -> dict[str, Tensor]:
+        return {"accuracy": (scores_BK.argmax(dim=1) == y).to(torch.float64).mean()}
+
+
+@final
+class Regression(Task):
+    """Mean squared error over rows and targets; y [B,K], or [B] for one target."""
+
+    name = "regression"
+    classes = False
+
+    def loss(self, scores_BK: Tensor, y: Tensor) -> Tensor:
+        scores_BK = _at_least_float32(scores_BK)
+        return F.mse_loss(scores_BK, y.reshape(scores_BK.shape).to(scores_BK.dtype))
+
+    def error(self, scores_BK: Tensor, y: Tensor) -> Tensor:
+        scores_BK = _at_least_float32(scores_BK)
+        return 2 * (scores_BK - y.reshape(scores_BK.shape)) / scores_BK.numel()
+
+    def metrics(self, scores_BK: Tensor, y: Tensor) -> dict[str, Tensor]:
+        difference_BK = scores_BK.to(torch.float64) - y.reshape(scores_BK.shape)
+        return {"mse": (difference_BK**2).mean()}
+
+
+@final
+class HandedError(Task):
+    """The task of a lower segment: follow the error that the segment above hands down as y [like scores]."""
+
+    name = "handed_error"
+    classes = False
+
+    def loss(self, scores_BK: Tensor, y: Tensor) -> Tensor:
+        return (scores_BK * y).sum()
+
+    def error(self, scores_BK: Tensor, y: Tensor) -> Tensor:  # noqa: ARG002
+        return y
+
+    def metrics(self, scores_BK: Tensor, y: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
+        return {}
+
+
+def _at_least_float32(scores_BK: Tensor) -> Tensor:
+    return scores_BK.float() if scores_BK.dtype in HALF else scores_BK
