@@ -31,6 +31,7 @@ class Transport:
             headers["Authorization"] = f"Bearer {api_key}"
         self.url = url.rstrip("/")
         self._retries = max_retries
+        self._timeout_s = timeout_s
         self._client = httpx2.Client(base_url=self.url, headers=headers, timeout=timeout_s, mounts=NO_PROXY_TO_HERE)
 
     def close(self) -> None:
@@ -80,7 +81,7 @@ class Transport:
     def events(self, path: str, *, after: int | None) -> Iterator[httpx2.EventSource]:
         """An open event stream that starts after the event of that number."""
         headers = {} if after is None else {"Last-Event-ID": str(after)}
-        timeout = httpx2.Timeout(self._client.timeout, read=STREAM_SILENCE_S)
+        timeout = httpx2.Timeout(self._timeout_s, read=STREAM_SILENCE_S)
         with self._client.sse(path, headers=headers, timeout=timeout) as source:
             if source.response.status_code >= httpx2.codes.BAD_REQUEST:
                 source.response.read()

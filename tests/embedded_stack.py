@@ -66,10 +66,10 @@ class EmbeddedStack:
     def descendants(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
 
-    def child(self, name: str) -> psutil.Process:
-        """A process of the stack by its name: broker, api, worker-1."""
+    def child_pid(self, name: str) -> int:
+        """The number of a process of the stack by its name: broker, api, worker-1."""
         recorded = json.loads((self.state_dir / "up.json").read_text())
-        return psutil.Process(next(entry["pid"] for entry in recorded["children"] if entry["name"] == name))
+        return int(next(entry["pid"] for entry in recorded["children"] if entry["name"] == name))
 
     def logs(self) -> str:
         found = sorted((self.state_dir / "logs").glob("*.log"))

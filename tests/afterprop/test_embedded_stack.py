@@ -94,9 +94,9 @@ def test_taken_port_is_refused(new_stack: NewStack, tmp_path: Path) -> None:
 def test_dead_part_is_started_again(new_stack: NewStack) -> None:
     stack = new_stack().start()
     for name in ("api", "worker-1", "broker"):
-        dead = stack.child(name)
-        dead.kill()
-        assert wait_until(lambda dead=dead, name=name: stack.child(name).pid != dead.pid, within_s=10)
+        dead = stack.child_pid(name)
+        os.kill(dead, signal.SIGKILL)
+        assert wait_until(lambda dead=dead, name=name: stack.child_pid(name) != dead, within_s=10), name
     assert wait_until(lambda: is_ready(stack.url), within_s=30)
 
 
