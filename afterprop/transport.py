@@ -14,6 +14,7 @@ FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 5.0
 LONGEST_RETRY_AFTER_S = 30.0
 TRY_AGAIN_LATER = {429, 503}
+STILL_BEING_ANSWERED = 409  # with Retry-After: an earlier request of the same key
 # Event streams carry a heartbeat every 15 s; three missed ones are a lost line.
 STREAM_SILENCE_S = 45.0
 # A proxy of the environment cannot reach this machine's own loopback.
@@ -58,7 +59,7 @@ class Transport:
                 if attempt == self._retries:
                     raise Unreachable(f"No answer from {self.url}: {error}") from error
             else:
-                if response.status_code not in TRY_AGAIN_LATER or attempt == self._retries:
+                if attempt == self._retries or not wants_another_try(response):
                     return checked(response)
                 pause_s = retry_after_s(response) or pause_s
             time.sleep(pause_s)
@@ -115,6 +116,11 @@ def pause_before(attempt: int) -> float:
     """Seconds before the attempt: doubling, with jitter so that clients do not come back all at once."""
     longest: float = min(FIRST_PAUSE_S * 2 ** (attempt - 1), LONGEST_PAUSE_S)
     return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, guards nothing
+
+
+def wants_another_try(response: httpx2.Response) -> bool:
+    in_flight = response.status_code == STILL_BEING_ANSWERED and "Retry-After" in response.headers
+    return in_flight or response.status_code in TRY_AGAIN_LATER
 
 
 def retry_after_s(response: httpx2.Response) -> float | None:

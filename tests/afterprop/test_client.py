@@ -115,6 +115,12 @@ def test_overloaded_service_is_asked_again_when_it_said(scripted: Callable[..., 
         assert client.jobs.retrieve("job_1")["id"] == "job_1"
 
 
+def test_key_that_is_still_being_answered_is_asked_again(scripted: Callable[..., Scripted]) -> None:
+    server = scripted(says(409, {}, Retry_After="0"), says(200, {"id": "job_1"}))
+    with Client(server.url) as client:
+        assert client.jobs.create({})["id"] == "job_1"
+
+
 def test_refusal_is_not_repeated(scripted: Callable[..., Scripted]) -> None:
     server = scripted(says(422, {"title": "no", "errors": [{"pointer": "/learner"}]}))
     with Client(server.url) as client, pytest.raises(InvalidRequest) as refused:
