@@ -123,17 +123,33 @@ def test_reused_process_number_is_not_killed(new_stack: NewStack) -> None:
     bystander.wait()
 
 
-def test_leashed_command_ends_with_its_parent(tmp_path: Path) -> None:
-    leash = Path(__file__).parents[2] / "afterprop" / "leash.py"
+LEASH = Path(__file__).parents[2] / "afterprop" / "leash.py"
+# The second form is what other systems than Linux use: a thread that watches the parent.
+LEASHES = {
+    "kernel": [sys.executable, "-S", str(LEASH)],
+    "thread": [
+        sys.executable,
+        "-c",
+        "import sys; from afterprop.leash import accompany;"
+        "accompany(sys.argv[3:], parent=int(sys.argv[1]), number=int(sys.argv[2]), inherited=())",
+    ],
+}
+
+
+@pytest.mark.parametrize("form", LEASHES)
+def test_leashed_command_ends_with_its_parent(form: str) -> None:
     program = (
-        "import os, subprocess, sys, time\n"
-        f"child = subprocess.Popen([sys.executable, '-S', {str(leash)!r}, str(os.getpid()), '9', 'sleep', '120'])\n"
-        "print(child.pid, flush=True)\n"
+        "import os, subprocess, time\n"
+        f"subprocess.Popen([*{LEASHES[form]!r}, str(os.getpid()), '9', 'sleep', '120'])\n"
         "time.sleep(120)\n"
     )
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:
-        assert parent.stdout is not None
-        sleeper = psutil.Process(int(parent.stdout.readline()))
-        assert wait_until(lambda: sleeper.name() == "sleep", within_s=10)
+    with subprocess.Popen([sys.executable, "-c", program]) as parent:
+
+        def sleepers() -> list[psutil.Process]:
+            family = psutil.Process(parent.pid).children(recursive=True)
+            return [process for process in family if process.name() == "sleep"]
+
+        assert wait_until(lambda: len(sleepers()) == 1, within_s=10)
+        family = psutil.Process(parent.pid).children(recursive=True)
         os.kill(parent.pid, signal.SIGKILL)
-        assert wait_until(lambda: alive([sleeper]) == [], within_s=2)
+        assert wait_until(lambda: alive(family) == [], within_s=2), alive(family)
