@@ -69,7 +69,12 @@ class ThroughputSpec(DiagnosticKindSpec):
     """Speed and position of training: samples per second, wall seconds and samples so far."""
 
     kind: Literal["throughput"] = "throughput"
-    quantities: ClassVar[dict[str, str]] = {"samples_per_s": "1/s", "wall_s": "s", "samples": "rows"}
+    quantities: ClassVar[dict[str, str]] = {
+        "samples_per_s": "1/s",
+        "wall_s": "s",
+        "samples": "rows",
+        "energy_joules": "J",
+    }
 
 
 class OwnQuantitiesSpec(DiagnosticKindSpec):

@@ -1,0 +1,126 @@
+"""The interface of a diagnostic: it looks at a step where it is allowed to, and gives tensors that are read once."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import NamedTuple, final
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from learners.learner import Batch, Learner, StepReport
+from learners.networks.block_network import BlockNetwork
+from specs.learners import LearnerSpec
+from specs.optimizers import OptimizerSpec
+
+
+class Scope(NamedTuple):
+    """Where a series belongs: a layer, or the whole network (None)."""
+
+    layer: str | None = None
+    order: int = -1
+
+
+WHOLE = Scope()
+
+
+class Point(NamedTuple):
+    """One measured value."""
+
+    quantity: str
+    unit: str
+    scope: Scope
+    value: float
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer of the network with those of its parameters that are trained."""
+
+    scope: Scope
+    parameters: tuple[Parameter, ...]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is measured: a network, what trains it, and its trained parameters in layer order."""
+
+    network: BlockNetwork
+    learner: Learner
+    learner_spec: LearnerSpec
+    optimizer_spec: OptimizerSpec
+    layers: tuple[Layer, ...]
+    probe: Batch
+
+    @property
+    def parameters(self) -> list[Parameter]:
+        return [parameter for layer in self.layers for parameter in layer.parameters]
+
+
+@dataclass
+class StepView:
+    """What a diagnostic may see of one step. ``before`` knows the first three, ``after`` everything."""
+
+    step: int
+    logged: bool = True
+    autocast: Callable[[], AbstractContextManager[None]] = nullcontext
+    report: StepReport | None = None
+    learning_rate: float = 0.0
+    samples: int = 0
+    wall_s: float = 0.0
+    joules: float | None = None
+    clipped: list[Tensor] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Tensors that wait on the device, and what to make of their numbers once they are read."""
+
+    tensors: Sequence[Tensor]
+    points: Callable[[list[list[float]]], list[Point]]
+
+
+NOTHING = Measured((), lambda _: [])
+
+
+class Diagnostic(ABC):
+    """One kind of measurement. It never writes to a parameter, gradient, buffer or generator.
+
+    Order in a logged step: ``before`` (weights untouched), ``read`` once per group of parameters that step together
+    (gradients written, not yet clipped), ``after`` (weights moved). What a method has nothing to do for, it leaves out.
+    """
+
+    def before(self, view: StepView, parts: Sequence[Batch]) -> None:  # noqa: B027
+        """The step has not begun: weights are those that the reported loss is of."""
+
+    def read(self, view: StepView, parameters: Sequence[Parameter], gradients: Sequence[Tensor]) -> None:  # noqa: B027
+        """These gradients are final and not clipped."""
+
+    @abstractmethod
+    def after(self, view: StepView) -> Measured:
+        """The step is done."""
+
+
+@final
+class OneRead:
+    """All tensors of a logged step, brought to the host at once."""
+
+    def __init__(self, measured: Sequence[Measured]) -> None:
+        self._measured = measured
+
+    def points(self) -> Iterator[Point]:
+        """The points, after the only wait for the device in a logged step."""
+        tensors = [tensor for each in self._measured for tensor in each.tensors]
+        values: list[float] = []
+        if tensors:
+            wide = torch.float32 if tensors[0].device.type == "mps" else torch.float64
+            values = torch.cat([tensor.detach().reshape(-1).to(wide) for tensor in tensors]).tolist()
+        at = 0
+        for each in self._measured:
+            taken = []
+            for tensor in each.tensors:
+                taken.append(values[at : at + tensor.numel()])
+                at += tensor.numel()
+            yield from each.points(taken)

@@ -1,0 +1,171 @@
+"""All diagnostics of a job: when each measures, what it may cost, and where its points go."""
+
+import hashlib
+import struct
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, final
+
+from torch import Tensor
+
+from learners.learner import Batch, ParameterGroup, StepReport
+from specs.diagnostics import DIAGNOSTIC_KINDS, DiagnosticsSpec
+from specs.kinds import implementation
+from worker.diagnostics.alignment import Alignment
+from worker.diagnostics.diagnostic import WHOLE, Diagnostic, Measured, OneRead, Point, StepView, Subject
+from worker.diagnostics.interval import Interval
+from worker.diagnostics.series import SeriesBuffer
+
+CHEAP = ("throughput", "nonfinite", "clipping", "own_quantities")
+"""Measured at every point: they cost no pass over the weights."""
+
+
+@final
+class Section:
+    """Diagnostics that share an interval, and what they cost."""
+
+    def __init__(self, diagnostics: Sequence[Diagnostic], interval: Interval) -> None:
+        self.diagnostics = diagnostics
+        self.interval = interval
+        self.busy_s = 0.0
+
+    @contextmanager
+    def timed(self) -> Iterator[Sequence[Diagnostic]]:
+        started = time.perf_counter()
+        yield self.diagnostics
+        self.busy_s += time.perf_counter() - started
+
+    def account(self) -> float:
+        """Closes one measurement; returns its seconds."""
+        took, self.busy_s = self.busy_s, 0.0
+        self.interval.took(took)
+        return took
+
+
+@final
+class Panel:
+    """Opens a view of a step that is to be measured, lets the diagnostics look, and closes it with one read.
+
+    Loss and learning rate are logged at every point. Norms and probes have intervals that widen by themselves until
+    all measuring fits ``budget_percent``.
+    """
+
+    def __init__(self, spec: DiagnosticsSpec, subject: Subject, series: SeriesBuffer) -> None:
+        every = spec.every_steps
+        half = None if spec.budget_percent is None else spec.budget_percent / 200
+        kinds = {kind.model_fields["kind"].default: kind() for kind in DIAGNOSTIC_KINDS}
+        made: dict[str, Diagnostic] = {
+            name: implementation(kind, "worker.diagnostics")(kind, subject) for name, kind in kinds.items()
+        }
+        probing = [made[name] for name, kind in kinds.items() if kind.needs_probe_step]
+        normal = [made[name] for name, kind in kinds.items() if not kind.needs_probe_step and name not in CHEAP]
+        self._cheap = Section([made[name] for name in CHEAP] if every else [], Interval(every, budget=None))
+        self._norms = Section(normal, Interval(every, budget=half))
+        self._probes = Section(probing, Interval(spec.alignment_every_steps, budget=half))
+        self._series = series
+        self._open: list[Section] = []
+        self._view: StepView | None = None
+        self._digest = bytes(32)
+        self.clipped: list[Tensor] = []
+        self.spent_s = 0.0
+
+    def open(
+        self,
+        step: int,
+        parts: Callable[[], Sequence[Batch]],
+        *,
+        last: bool,
+        autocast: Callable[[], AbstractContextManager[None]],
+    ) -> StepView | None:
+        """A view if step ``step`` (counted from 1) is measured. The weights are still those before the step."""
+        logged = step == 1 or last or self._cheap.interval.due(step, last=last)
+        norms = logged and self._norms.interval.due(step, last=last)
+        probes = self._probes.interval.due(step, last=False)
+        if not (logged or probes):
+            return None
+        view = self._view = StepView(step=step, logged=logged, autocast=autocast)
+        wanted = ((logged, self._cheap), (norms, self._norms), (probes, self._probes))
+        self._open = [section for is_due, section in wanted if is_due and section.diagnostics]
+        if self._open:
+            batches = parts()
+            for section in self._open:
+                with section.timed() as diagnostics:
+                    for each in diagnostics:
+                        each.before(view, batches)
+        return view
+
+    def read(self, groups: Sequence[ParameterGroup], gradients: Sequence[Sequence[Tensor]]) -> None:
+        """The read point of the open view."""
+        assert self._view is not None
+        parameters = [parameter for group in groups for parameter in group.parameters]
+        flat = [gradient for written in gradients for gradient in written]
+        for section in self._open:
+            with section.timed() as diagnostics:
+                for each in diagnostics:
+                    each.read(self._view, parameters, flat)
+
+    def close(self, view: StepView, report: StepReport) -> None:
+        """Takes the points of the step; the only wait for the device."""
+        view.report = report
+        view.clipped, self.clipped = self.clipped, []
+        measured = [_loss(report.loss)]
+        for section in self._open:
+            with section.timed() as diagnostics:
+                measured += [each.after(view) for each in diagnostics]
+        loss, *points = OneRead(measured).points()
+        for point in points:
+            self._series.add(view.step, point)
+        if view.logged:
+            self._log(view, loss)
+        self.spent_s += sum(section.account() for section in self._open)
+        self._open, self._view = [], None
+
+    def _log(self, view: StepView, loss: Point) -> None:
+        self._series.add(view.step, loss)
+        self._series.add(view.step, Point("learning_rate", "", WHOLE, view.learning_rate))
+        self._digest = hashlib.sha256(self._digest + struct.pack("<qd", view.step, loss.value)).digest()
+
+    def step_takes(self, seconds: float) -> None:
+        """Tells what a plain step costs; the intervals follow."""
+        self._norms.interval.step_takes(seconds)
+        self._probes.interval.step_takes(seconds)
+
+    @property
+    def loss_trace_sha256(self) -> str:
+        """Digest of all logged steps and losses, in order."""
+        return self._digest.hex()
+
+    def summary(self, training_s: float) -> dict[str, Any]:
+        """What measuring cost, how often it was done, and what could not be measured, with reasons."""
+        missing: dict[str, dict[str, int]] = {}
+        for each in self._probes.diagnostics:
+            if isinstance(each, Alignment):
+                for (layer, reason), count in each.missing.items():
+                    missing.setdefault(layer, {})[reason] = count
+        total = training_s + self.spent_s
+        return {
+            "overhead_s": self.spent_s,
+            "overhead_share": self.spent_s / total if total > 0 else None,
+            "norms_every_steps": self._norms.interval.steps,
+            "alignment_every_steps": self._probes.interval.steps,
+            "alignment_missing": missing,
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "norms": self._norms.interval.state_dict(),
+            "probes": self._probes.interval.state_dict(),
+            "spent_s": self.spent_s,
+            "loss_trace": self._digest.hex(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._norms.interval.load_state_dict(state["norms"])
+        self._probes.interval.load_state_dict(state["probes"])
+        self.spent_s = state["spent_s"]
+        self._digest = bytes.fromhex(state["loss_trace"])
+
+
+def _loss(loss: Tensor) -> Measured:
+    return Measured((loss,), lambda values: [Point("loss", "", WHOLE, values[0][0])])
