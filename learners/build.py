@@ -7,21 +7,17 @@ from torch import nn
 
 from learners.context import TrainingContext
 from learners.learner import Learner, ParameterGroup
-from learners.networks.block_network import BlockNetwork
+from learners.networks.block_network import BlockNetwork, DoesNotFit
 from learners.networks.checkpointing import Checkpointing
 from learners.networks.scope import Scope
 from learners.optimizers import Optimizers
 from learners.streams import Streams
 from learners.task import Classification, Regression, Task
+from specs.architecture import Architecture
 from specs.kinds import implementation
-from specs.learners import Rule
-from specs.networks import Architecture
 from specs.optimizers import Update
+from specs.rule import Rule
 from specs.signature import DataSignature
-
-
-class DoesNotFit(ValueError):
-    """The network cannot read data of this shape."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +77,9 @@ def build_network(
         )
         return made
 
-    if signature.layout not in spec.layouts:
-        raise DoesNotFit(f"{type(spec).__name__.removesuffix('Spec').lower()} does not read {signature.layout} data")
+    misfit = spec.misfit(signature.input_shape)
+    if misfit is not None:
+        raise DoesNotFit(misfit)
     with streams.initialising("network"):
         network = rebuild()
     network.build_with(rebuild)

@@ -12,7 +12,7 @@ from learners.learner import ParameterGroup
 from learners.networks.block_network import BlockNetwork
 from learners.streams import Streams
 from learners.task import Task
-from specs.networks import Layout
+from specs.architecture import Layout
 
 
 @final

@@ -6,9 +6,11 @@ Only pairs that cannot train are refused. A refusal names the field, the reason 
 from dataclasses import dataclass
 from typing import Any
 
-from specs.learners import LEARNER_SPECS, Need, Rule
-from specs.networks import NETWORK_SPECS, Architecture, Layout
+from specs.architecture import Architecture
+from specs.learners import LEARNER_SPECS
+from specs.networks import NETWORK_SPECS
 from specs.optimizers import Schedule, Update
+from specs.rule import Need, Rule
 from specs.signature import DataSignature
 
 REASONS: dict[Need, str] = {
@@ -17,11 +19,6 @@ REASONS: dict[Need, str] = {
     "synapse": "it needs weight matrices whose products it can replace",
     "recurrent_block": "it needs blocks that step through time",
     "batch_free": "batch normalisation couples the rows that it must tell apart",
-}
-LAYOUT_NAMES: dict[Layout, str] = {
-    "vector": "rows of features [D]",
-    "image": "images [C,H,W]",
-    "sequence": "sequences [T,I]",
 }
 
 
@@ -142,10 +139,9 @@ def _fit(learner: Rule, network: Architecture, signature: DataSignature) -> list
         fitting = [kind_of(rule) for rule in LEARNER_SPECS if signature.task in rule.tasks]
         nearest = {"learner": {"kind": fitting[0]}}
         found.append(Refusal("/learner/kind", "needs_classes", message, fitting, nearest))
-    if signature.layout not in network.layouts:
-        name = kind_of(type(network))
-        fitting = [kind_of(other) for other in NETWORK_SPECS if signature.layout in other.layouts]
-        message = f"{name} does not read {LAYOUT_NAMES[signature.layout]}"
+    misfit = network.misfit(signature.input_shape)
+    if misfit is not None:
+        fitting = [kind_of(other) for other in NETWORK_SPECS if other().misfit(signature.input_shape) is None]
         nearest = {"network": {"kind": fitting[0]}}
-        found.append(Refusal("/network/kind", "input_layout", message, fitting, nearest))
+        found.append(Refusal("/network/kind", "input_layout", misfit, fitting, nearest))
     return found

@@ -1,65 +1,27 @@
 """The networks on the menu. A network is a chain of blocks and a linear read-out; every learner that fits trains it."""
 
-from abc import ABC, abstractmethod
-from itertools import pairwise
+from abc import ABC
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from specs.architecture import (
+    ACTIVATION,
+    DROPOUT,
+    INIT,
+    MAX_BLOCKS,
+    NORM,
+    Activation,
+    Architecture,
+    Init,
+    Layout,
+    Norm,
+    Provision,
+    Widths,
+    refuse_oversize,
+)
 from specs.kinds import Spec
 from specs.papers import Paper
-
-MAX_WIDTH = 65_536
-MAX_BLOCKS = 512
-MAX_WEIGHTS = 2_000_000_000
-
-Layout = Literal["vector", "image", "sequence"]
-Provision = Literal["hidden_block", "plain_block", "synapse", "recurrent_block", "batch_free"]
-Activation = Literal[
-    "relu", "tanh", "sigmoid", "hard_sigmoid", "gelu", "silu", "elu", "leaky_relu", "softplus", "identity"
-]
-Norm = Literal["none", "batch", "layer"]
-Init = Literal["default", "kaiming", "xavier", "orthogonal", "zeros"]
-Width = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
-Widths = Annotated[tuple[Width, ...], Field(strict=False, max_length=MAX_BLOCKS)]
-
-ACTIVATION = "element-wise nonlinearity of every block"
-NORM = (
-    "normalisation between weights and nonlinearity: none, batch (running statistics; with micro-batches each part is "
-    "normalised by itself, so results depend on micro_batch_size), or layer"
-)
-DROPOUT = "probability that a unit is dropped after the nonlinearity; masks are drawn per row and replayable"
-INIT = (
-    "initial weights: default (PyTorch's own), kaiming (normal, fan-in), xavier (uniform), orthogonal, or zeros "
-    "(weights and biases); biases are zero except in default"
-)
-
-
-class Architecture(Spec, ABC):
-    """What every network declares about itself."""
-
-    title: ClassVar[str]
-    summary: ClassVar[str]
-    paper: ClassVar[Paper | None] = None
-    layouts: ClassVar[frozenset[Layout]]
-    local_training_inside_block: ClassVar[str] = "each block is one layer: a rule that is local to blocks is local"
-
-    @property
-    @abstractmethod
-    def depth(self) -> int:
-        """Number of blocks before the read-out."""
-
-    @property
-    @abstractmethod
-    def provides(self) -> frozenset[Provision]:
-        """What this network offers to a learner that needs more than blocks as functions."""
-
-
-def refuse_oversize(widths: tuple[int, ...], what: str) -> None:
-    """Refuses layer widths whose weight matrices alone exceed ``MAX_WEIGHTS``."""
-    weights = sum(a * b for a, b in pairwise(widths))
-    if weights > MAX_WEIGHTS:
-        raise ValueError(f"{what} holds {weights:,} weights between its layers; the limit is {MAX_WEIGHTS:,}")
 
 
 class MlpSpec(Architecture):
@@ -107,7 +69,7 @@ class CnnSpec(Architecture):
     """Convolution blocks, then optional fully connected ones, then the read-out."""
 
     title: ClassVar[str] = "Convolutional network"
-    summary: ClassVar[str] = "Blocks of convolution, pooling and nonlinearity; then fully connected ones."
+    summary: ClassVar[str] = "Convolution, pooling and nonlinearity; then fully connected blocks."
     paper: ClassVar[Paper | None] = Paper(
         title="Gradient-based learning applied to document recognition",
         authors="LeCun, Bottou, Bengio, Haffner",
@@ -147,6 +109,28 @@ class CnnSpec(Architecture):
     def depth(self) -> int:
         return len(self.channels) + len(self.hidden)
 
+    def misfit(self, input_shape: tuple[int, ...]) -> str | None:
+        wrong = super().misfit(input_shape)
+        if wrong is not None:
+            return wrong
+        for index, (height, width) in enumerate(self.sizes(input_shape)):
+            if min(height, width) < 1:
+                return f"nothing is left of an image of {input_shape[1]} x {input_shape[2]} after block {index}"
+        return None
+
+    def sizes(self, input_shape: tuple[int, ...]) -> list[tuple[int, int]]:
+        """Height and width after every convolution block."""
+        size = (input_shape[1], input_shape[2])
+        found = []
+        for _ in self.channels:
+            size = (self._shrunk(size[0]), self._shrunk(size[1]))
+            found.append(size)
+        return found
+
+    def _shrunk(self, side: int) -> int:
+        convolved = (side - 1) // self.stride + 1
+        return convolved if self.pooling == "none" else convolved // self.pooling_size
+
     @property
     def provides(self) -> frozenset[Provision]:
         offered: set[Provision] = {"synapse", "hidden_block", "plain_block"}
@@ -179,7 +163,6 @@ class Liquid(Architecture, ABC):
     """What both liquid networks share: recurrent blocks that read the time between two inputs."""
 
     layouts: ClassVar[frozenset[Layout]] = frozenset({"sequence"})
-    local_training_inside_block: ClassVar[str] = "backpropagation through time inside a block"
 
     hidden: Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(strict=False)] = Field(
         default=(32,), min_length=1, max_length=64, description="units of each recurrent block, in order"

@@ -14,9 +14,13 @@ from learners.networks.checkpointing import Checkpointing, plan, run_checkpointe
 from learners.networks.scope import BatchNorm, Dropout, Passing, Scope, Scoped, Statistics
 from learners.networks.synapses import Synapse
 from learners.streams import Streams
-from specs.networks import Layout
+from specs.architecture import Layout
 
 NOTHING_TO_FIX = nullcontext()
+
+
+class DoesNotFit(ValueError):
+    """The network cannot read data of this shape."""
 
 
 class BlockNetwork(nn.Module):

@@ -12,7 +12,7 @@ from torch.nn import Parameter
 
 from learners.networks.scope import BatchNorm
 from learners.networks.synapses import Synapse
-from specs.networks import Activation, Layout, Norm
+from specs.architecture import Activation, Layout, Norm
 
 State = tuple[Tensor, ...] | None
 

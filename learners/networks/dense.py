@@ -9,7 +9,7 @@ from torch import Tensor
 from learners.networks.blocks import ACTIVATIONS, PlainBlock, normalisation
 from learners.networks.scope import Dropout
 from learners.networks.synapses import LinearSynapse, initialise
-from specs.networks import Activation, Init, Layout, Norm
+from specs.architecture import Activation, Init, Layout, Norm
 
 
 @final

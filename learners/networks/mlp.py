@@ -12,7 +12,8 @@ from learners.networks.blocks import ACTIVATIONS, Block, State, normalisation
 from learners.networks.dense import DenseBlock
 from learners.networks.scope import Dropout
 from learners.networks.synapses import LinearSynapse, initialise
-from specs.networks import Layout, MlpSpec
+from specs.architecture import Layout
+from specs.networks import MlpSpec
 
 
 @final

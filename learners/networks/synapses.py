@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from learners.networks.scope import Scoped
-from specs.networks import Init
+from specs.architecture import Init
 
 
 class Synapse(Scoped, ABC):

@@ -1,0 +1,76 @@
+"""What every network on the menu declares about itself, and the words that their fields share."""
+
+from abc import ABC, abstractmethod
+from itertools import pairwise
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from specs.kinds import Spec
+from specs.papers import Paper
+
+MAX_WIDTH = 65_536
+MAX_BLOCKS = 512
+MAX_WEIGHTS = 2_000_000_000
+
+Layout = Literal["vector", "image", "sequence"]
+Provision = Literal["hidden_block", "plain_block", "synapse", "recurrent_block", "batch_free"]
+Activation = Literal[
+    "relu", "tanh", "sigmoid", "hard_sigmoid", "gelu", "silu", "elu", "leaky_relu", "softplus", "identity"
+]
+Norm = Literal["none", "batch", "layer"]
+Init = Literal["default", "kaiming", "xavier", "orthogonal", "zeros"]
+Width = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
+Widths = Annotated[tuple[Width, ...], Field(strict=False, max_length=MAX_BLOCKS)]
+
+LAYOUTS: dict[int, Layout] = {1: "vector", 2: "sequence", 3: "image"}
+LAYOUT_NAMES: dict[Layout, str] = {
+    "vector": "rows of features [D]",
+    "image": "images [C,H,W]",
+    "sequence": "sequences [T,I]",
+}
+
+ACTIVATION = "element-wise nonlinearity of every block"
+NORM = (
+    "normalisation between weights and nonlinearity: none, batch (running statistics; with micro-batches each part is "
+    "normalised by itself, so results depend on micro_batch_size), or layer"
+)
+DROPOUT = "probability that a unit is dropped after the nonlinearity; masks are drawn per row and replayable"
+INIT = (
+    "initial weights: default (PyTorch's own), kaiming (normal, fan-in), xavier (uniform), orthogonal, or zeros "
+    "(weights and biases); biases are zero except in default"
+)
+
+
+class Architecture(Spec, ABC):
+    """What every network declares about itself."""
+
+    title: ClassVar[str]
+    summary: ClassVar[str]
+    paper: ClassVar[Paper | None] = None
+    layouts: ClassVar[frozenset[Layout]]
+
+    @property
+    @abstractmethod
+    def depth(self) -> int:
+        """Number of blocks before the read-out."""
+
+    @property
+    @abstractmethod
+    def provides(self) -> frozenset[Provision]:
+        """What this network offers to a learner that needs more than blocks as functions."""
+
+    def misfit(self, input_shape: tuple[int, ...]) -> str | None:
+        """Why the network cannot read inputs of this shape (without the batch); None when it can."""
+        layout = LAYOUTS[len(input_shape)]
+        if layout in self.layouts:
+            return None
+        readable = " or ".join(LAYOUT_NAMES[other] for other in sorted(self.layouts))
+        return f"{type(self).model_fields['kind'].default} reads {readable}, not {LAYOUT_NAMES[layout]}"
+
+
+def refuse_oversize(widths: tuple[int, ...], what: str) -> None:
+    """Refuses layer widths whose weight matrices alone exceed ``MAX_WEIGHTS``."""
+    weights = sum(a * b for a, b in pairwise(widths))
+    if weights > MAX_WEIGHTS:
+        raise ValueError(f"{what} holds {weights:,} weights between its layers; the limit is {MAX_WEIGHTS:,}")
