@@ -120,6 +120,14 @@ def resume(session: Session, job_id: str) -> tuple[Job, bool]:
     raise IllegalTransition(job.status, allowed=("paused",))
 
 
+def change(session: Session, job_id: str, **columns: Any) -> Job:
+    """Changes what is not part of the spec: ``name``, ``labels``, ``priority``. Raises the version."""
+    if columns:
+        changed = update(Job).where(Job.id == job_id).values(**columns, version=Job.version + 1)
+        session.execute(changed.returning(Job.id)).scalar()
+    return get(session, job_id)
+
+
 def reason(code: str | None, message: str | None) -> dict[str, Any]:
     """The columns that say why a job stands where it does; every change of status raises the version."""
     since = now_s() if code is not None else None

@@ -81,16 +81,59 @@ def place(session: Session, job: Job, *, lease_s: float) -> Place:
     )
     ahead = session.execute(waiting.where(before)).scalar_one()
     higher = session.execute(waiting.where(before, Job.priority > job.priority)).scalar_one()
-    workers = [worker for worker in living(session, lease_s=lease_s) if job.resource_class in worker.classes]
-    if not workers:
-        code, message = "no_worker_of_class", f"No live worker offers {job.resource_class!r}."
-    elif job.charged_attempts and job.reason_code not in (None, "waiting_for_capacity"):
-        code, message = "backoff_after_failure", f"Waiting to try again: {job.reason_message}"
-    elif higher:
-        code, message = "behind_higher_priority", f"{higher} job(s) of higher priority are ahead."
-    else:
-        code, message = "waiting_for_capacity", "Waiting for a free worker."
+    offered = any(job.resource_class in worker.classes for worker in living(session, lease_s=lease_s))
+    code, message = _why(job, offered=offered, higher=higher)
     return Place(position=ahead + 1, jobs_ahead=ahead, code=code, message=message)
+
+
+def reasons(session: Session, jobs: Sequence[Job], *, lease_s: float) -> dict[str, Place]:
+    """The typed reason of each queued job of a list, without its position: two queries however long the list is."""
+    queued = [job for job in jobs if job.status == "queued"]
+    if not queued:
+        return {}
+    offered = {name for worker in living(session, lease_s=lease_s) for name in worker.classes}
+    first = dict(
+        session.execute(
+            select(Job.resource_class, func.max(Job.priority))
+            .where(Job.status == "queued", Job.desired_state == "run")
+            .group_by(Job.resource_class)
+        )
+        .tuples()
+        .all()
+    )
+    found = {}
+    for job in queued:
+        higher = int(first.get(job.resource_class, job.priority) > job.priority)
+        code, message = _why(job, offered=job.resource_class in offered, higher=higher)
+        found[job.id] = Place(position=0, jobs_ahead=0, code=code, message=message)
+    return found
+
+
+def waiting(session: Session, *, limit: int, lease_s: float) -> list[tuple[Job, Place]]:
+    """The next queued jobs in the order of their claims, each with its place."""
+    order = (Job.priority.desc(), Job.created_at, Job.id)
+    position = func.row_number().over(partition_by=Job.resource_class, order_by=order)
+    rows = session.execute(
+        select(Job, position)
+        .where(Job.status == "queued", Job.desired_state == "run")
+        .order_by(position, Job.resource_class)
+        .limit(limit)
+    ).all()
+    why = reasons(session, [job for job, _ in rows], lease_s=lease_s)
+    return [
+        (job, Place(position=at, jobs_ahead=at - 1, code=why[job.id].code, message=why[job.id].message))
+        for job, at in rows
+    ]
+
+
+def _why(job: Job, *, offered: bool, higher: int) -> tuple[str, str]:
+    if not offered:
+        return "no_worker_of_class", f"No live worker offers {job.resource_class!r}."
+    if job.charged_attempts and job.reason_code not in (None, "waiting_for_capacity"):
+        return "backoff_after_failure", f"Waiting to try again: {job.reason_message}"
+    if higher:
+        return "behind_higher_priority", "Jobs of higher priority are ahead."
+    return "waiting_for_capacity", "Waiting for a free worker."
 
 
 def queue_counts(session: Session) -> dict[str, dict[str, int]]:
