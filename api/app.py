@@ -1,0 +1,75 @@
+"""The application: routes, middleware and error handlers, put together."""
+
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from pydantic import BaseModel
+
+from api import errors, openapi
+from api.dependencies import Door
+from api.exposure import refusal_to_start, trusted_hosts
+from api.json_patch import Patch
+from api.metrics import Metrics
+from api.middleware import Threshold
+from api.routes import admin, job_actions, jobs
+from api.watcher import EventWatcher
+from specs.job import JobSpec
+from specs.recipes import RecipeRequest
+from store.database import connect
+from store.queue import Bell
+from store.settings import Settings
+from store.settings import settings as settings_of_this_process
+
+DESCRIPTION = "Training as a service for every learning rule: post a job, read results, diagnostics and the bill."
+BODIES: dict[str, type[BaseModel]] = {
+    "JobSpec": JobSpec,
+    "RecipeRequest": RecipeRequest,
+    "JobChanges": jobs.JobChanges,
+    "Patch": Patch,
+}
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The application by these settings, or by the environment's."""
+    settings = settings or settings_of_this_process()
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        database = connect(settings.resolved_database_url)
+        bell = Bell(settings)
+        watcher = EventWatcher(database, poll_s=settings.event_poll_s)
+        watcher.start()
+        app.state.door = Door(settings, database, bell, watcher, metrics)
+        yield
+        await watcher.stop()
+        bell.close()
+        database.dispose()
+
+    app = FastAPI(
+        title="Afterprop",
+        version=version("afterprop"),
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    for router in (jobs.router, job_actions.router, admin.router):
+        app.include_router(router)
+    errors.install(app)
+    openapi.install(app, BODIES)
+    app.add_middleware(
+        Threshold, hosts=trusted_hosts(settings), max_body_bytes=settings.max_body_bytes, metrics=metrics
+    )
+    return app
+
+
+_refusal = refusal_to_start(settings_of_this_process(), environment=os.environ)
+if _refusal is not None:
+    sys.exit(_refusal)
+app = create_app()

@@ -1,0 +1,93 @@
+"""What a handler may ask for, as type names."""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Header, Path, Request
+
+from api.errors import Refused
+from api.metrics import Metrics
+from api.problems import ProblemItem
+from api.watcher import EventWatcher
+from store.database import Database
+from store.errors import NotFound
+from store.identifiers import is_id
+from store.queue import Bell
+from store.settings import Settings
+
+_KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
+
+
+@dataclass(frozen=True)
+class Door:
+    """What one API process holds from start to stop; it stands on ``app.state.door``."""
+
+    settings: Settings
+    database: Database
+    bell: Bell
+    watcher: EventWatcher
+    metrics: Metrics
+
+
+async def _door(request: Request) -> Door:
+    door: Door = request.app.state.door
+    return door
+
+
+async def _database(request: Request) -> Database:
+    door: Door = request.app.state.door
+    return door.database
+
+
+async def _job_id(
+    job_id: Annotated[
+        str, Path(description="`job_` and 32 hexadecimal digits", json_schema_extra={"pattern": "^job_[0-9a-f]{32}$"})
+    ],
+) -> str:
+    if not is_id(job_id, "job"):
+        raise NotFound("There is no such job.")
+    return job_id
+
+
+async def _idempotency_key(
+    key: Annotated[
+        str | None,
+        Header(
+            alias="Idempotency-Key",
+            description="1 to 255 printable ASCII characters; the same key and body make one job within 24 hours",
+            json_schema_extra={"pattern": "^[\\x21-\\x7e]([\\x20-\\x7e]{0,253}[\\x21-\\x7e])?$"},
+        ),
+    ] = None,
+) -> str | None:
+    if key is not None and not _KEY.fullmatch(key):
+        raise Refused("bad_idempotency_key")
+    return key
+
+
+async def known_parameters_only(request: Request) -> None:
+    """Refuses a query parameter that the operation does not have: a misspelt filter must not pass for none."""
+    route = request.scope["route"]
+    known = {parameter.alias for parameter in route.dependant.query_params} | _of_dependencies(route.dependant)
+    items = []
+    for name, value in request.query_params.multi_items():
+        if "\0" in name or "\0" in value:
+            items.append(ProblemItem(pointer="/query", code="nul_in_string", detail="NUL in a query parameter"))
+        elif name.partition("[")[0] not in known:
+            detail = f"there is no query parameter {name[:80]!r} here"
+            items.append(ProblemItem(pointer="/query", code="unknown_parameter", detail=detail, allowed=sorted(known)))
+    if items:
+        raise Refused("invalid_request", items[0].detail, errors=items)
+
+
+def _of_dependencies(dependant: object) -> set[str]:
+    found: set[str] = set()
+    for below in dependant.dependencies:  # type: ignore[attr-defined]  # the framework's Dependant
+        found |= {parameter.alias for parameter in below.query_params} | _of_dependencies(below)
+    return found
+
+
+DoorDep = Annotated[Door, Depends(_door)]
+DatabaseDep = Annotated[Database, Depends(_database)]
+JobIdDep = Annotated[str, Depends(_job_id)]
+IdempotencyKeyDep = Annotated[str | None, Depends(_idempotency_key)]

@@ -1,0 +1,78 @@
+"""The OpenAPI document: bodies, their unions and their examples; the framework writes the rest."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from api.problems import Problem
+from specs.learners import LEARNER_SPECS
+from specs.recipes import RECIPES
+
+REFERENCE = "#/components/schemas/{model}"
+
+
+def body(schema: str, *, media_types: tuple[str, ...] = ("application/json",), required: bool = True) -> dict[str, Any]:
+    """The request body of an operation, by the name of its schema."""
+    content: dict[str, Any] = {"schema": {"$ref": REFERENCE.format(model=schema)}}
+    if schema == "JobRequest":
+        content["examples"] = job_examples()
+    return {"requestBody": {"required": required, "content": dict.fromkeys(media_types, content)}}
+
+
+def job_examples() -> dict[str, Any]:
+    """One job for each learner that runs as it stands, and one for each recipe."""
+    examples: dict[str, Any] = {}
+    for rule in LEARNER_SPECS:
+        kind = rule.model_fields["kind"].default
+        examples[kind] = {"summary": rule.title, "description": rule.summary, "value": rule.example}
+    for recipe in RECIPES.values():
+        summary = f"Recipe: {recipe.name}"
+        examples[f"recipe_{recipe.name}"] = {"summary": summary, "value": {"recipe": recipe.name}}
+    return examples
+
+
+def label_parameter() -> dict[str, Any]:
+    """``label[key]=value``, which the framework has no word for."""
+    return {
+        "name": "label",
+        "in": "query",
+        "required": False,
+        "style": "deepObject",
+        "explode": True,
+        "description": "`label[key]=value`; several must all match",
+        "schema": {
+            "type": "object",
+            "propertyNames": {"pattern": "^[A-Za-z0-9._/-]{1,63}$"},
+            "additionalProperties": {"type": "string"},
+            "maxProperties": 16,
+        },
+    }
+
+
+def install(app: FastAPI, bodies: Mapping[str, type[BaseModel]]) -> None:
+    """Serves the completed document; ``bodies`` are the models that requests may hold, by schema name."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _document(app, bodies)
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]  # the framework's own way to extend the document
+
+
+def _document(app: FastAPI, bodies: Mapping[str, type[BaseModel]]) -> dict[str, Any]:
+    found = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    models: list[type[BaseModel]] = [Problem, *bodies.values()]
+    _, definitions = models_json_schema([(model, "validation") for model in models], ref_template=REFERENCE)
+    schemas = found.setdefault("components", {}).setdefault("schemas", {})
+    schemas.update(definitions["$defs"])
+    schemas["JobRequest"] = {
+        "title": "JobRequest",
+        "description": "A whole job, or a recipe with what is to be different",
+        "anyOf": [{"$ref": REFERENCE.format(model="JobSpec")}, {"$ref": REFERENCE.format(model="RecipeRequest")}],
+    }
+    return found

@@ -1,0 +1,103 @@
+"""What may be asked of a job: cancel, pause, resume, retry."""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from sqlalchemy.orm import Session
+
+from api.answers import JobAnswer
+from api.bodies import digest, json_of, validated
+from api.dependencies import Door, DoorDep, IdempotencyKeyDep, JobIdDep, known_parameters_only
+from api.errors import Refused
+from api.json_patch import Patch, PatchFailed, apply
+from api.openapi import body
+from api.problems import ProblemItem, declared
+from api.submission import queued_answer, submit
+from specs.job import JobSpec
+from store import jobs
+from store.tables import Job
+
+router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"], dependencies=[Depends(known_parameters_only)])
+
+PATCH_TYPES = ("application/json", "application/json-patch+json")
+REPEATED: dict[int | str, dict[str, Any]] = {200: {"model": JobAnswer, "description": "Asked for before"}}
+
+
+@router.post(
+    "/cancel", operation_id="cancel_job", status_code=202, response_model=JobAnswer, responses=REPEATED | declared(409)
+)
+def cancel_job(door: DoorDep, job_id: JobIdDep) -> Response:
+    """Ends a job: a waiting one at once, a running one within seconds. `cancelled` comes after its process is gone."""
+    return _asked(door, job_id, jobs.cancel)
+
+
+@router.post(
+    "/pause", operation_id="pause_job", status_code=202, response_model=JobAnswer, responses=REPEATED | declared(409)
+)
+def pause_job(door: DoorDep, job_id: JobIdDep) -> Response:
+    """Lets a running job write a checkpoint and give up its place."""
+    return _asked(door, job_id, jobs.pause)
+
+
+@router.post(
+    "/resume", operation_id="resume_job", status_code=202, response_model=JobAnswer, responses=REPEATED | declared(409)
+)
+def resume_job(door: DoorDep, job_id: JobIdDep) -> Response:
+    """Queues a paused job again; it goes on from its last checkpoint."""
+    return _asked(door, job_id, jobs.resume, wake=True)
+
+
+async def _posted_patch(request: Request) -> tuple[Patch | None, Any, str]:
+    fields = await json_of(request, PATCH_TYPES, optional=True)
+    patch = None if fields is None else validated(Patch, fields)
+    return patch, fields, digest(request, fields)
+
+
+@router.post(
+    "/retry",
+    operation_id="retry_job",
+    status_code=202,
+    response_model=JobAnswer,
+    responses={200: {"model": JobAnswer, "description": "Replayed"}, **declared(409, 415)},
+    openapi_extra=body("Patch", media_types=PATCH_TYPES, required=False),
+)
+def retry_job(
+    door: DoorDep,
+    job_id: JobIdDep,
+    key: IdempotencyKeyDep,
+    posted: Annotated[tuple[Patch | None, Any, str], Depends(_posted_patch)],
+) -> Any:
+    """A new job with the same resolved spec, changed by a JSON Patch (RFC 6902) if there is one. The old one stays."""
+    patch, operations, request_sha256 = posted
+    with door.database.reading() as session:
+        old = jobs.get(session, job_id)
+        fields = {**old.resolved_spec, "name": old.name, "labels": old.labels}
+    spec = _patched(fields, patch) if patch is not None else validated(JobSpec, fields)
+    return submit(
+        door,
+        spec,
+        posted=spec.resolved(),
+        key=key,
+        request_sha256=request_sha256,
+        forked_from=job_id,
+        patch=operations or [],
+    )
+
+
+def _patched(fields: dict[str, Any], patch: Patch) -> JobSpec:
+    try:
+        changed = apply(fields, patch)
+    except PatchFailed as error:
+        item = ProblemItem(pointer=f"/{error.index}", code="patch_failed", detail=str(error)[:400])
+        raise Refused("patch_failed", item.detail, errors=[item]) from None
+    return validated(JobSpec, changed)
+
+
+def _asked(door: Door, job_id: str, ask: Callable[[Session, str], tuple[Job, bool]], *, wake: bool = False) -> Response:
+    with door.database.writing.begin() as session:
+        job, changed = ask(session, job_id)
+        answer = queued_answer(session, job, door)
+    if wake and changed:
+        door.bell.ring(job.resource_class)
+    return Response(answer.model_dump_json(), status_code=202 if changed else 200, media_type="application/json")

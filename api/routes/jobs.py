@@ -1,0 +1,114 @@
+"""Jobs: post, list, read, change, delete."""
+
+import shutil
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Query, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.answers import JobAnswer, Page
+from api.bodies import JsonBody, Posted
+from api.conditional import require_match, tagged
+from api.dependencies import DoorDep, IdempotencyKeyDep, JobIdDep, known_parameters_only
+from api.filters import Filters, filters
+from api.openapi import body, label_parameter
+from api.problems import declared
+from api.rows import job_answer
+from api.submission import queued_answer, submit
+from specs.job import JobSpec, LabelKey, LabelValue
+from store import jobs, listing, workers
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(known_parameters_only)])
+
+
+class JobChanges(BaseModel):
+    """What may be changed of a job; absent fields stay. ``labels`` replaces all labels."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: str | None = Field(default=None, max_length=200)
+    labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=64)
+    priority: int = Field(default=0, ge=-1000, le=1000, description="higher ones are claimed first; 0 by default")
+
+
+@router.post(
+    "",
+    operation_id="create_job",
+    status_code=202,
+    response_model=JobAnswer,
+    responses={200: {"model": JobAnswer, "description": "Replayed"}, **declared(409, 415)},
+    openapi_extra=body("JobRequest"),
+)
+def create_job(
+    door: DoorDep, key: IdempotencyKeyDep, posted: Annotated[Posted[JobSpec], Depends(JsonBody(JobSpec))]
+) -> Any:
+    """Queues a job. Only `dataset`, `network` and `learner` are required, or a `recipe`."""
+    return submit(door, posted.value, posted=posted.fields, key=key, request_sha256=posted.sha256)
+
+
+@router.get(
+    "",
+    operation_id="list_jobs",
+    response_model=Page[JobAnswer],
+    responses=declared(),
+    openapi_extra={"parameters": [label_parameter()]},
+)
+def list_jobs(
+    door: DoorDep,
+    wanted: Annotated[Filters, Depends(filters)],
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    after: Annotated[str | None, Query(description="`next_cursor` of the page before", max_length=400)] = None,
+) -> Any:
+    """Jobs, newest first."""
+    with door.database.reading() as session:
+        found, cursor = listing.page(session, limit=limit, after=after, **wanted)
+        places = workers.reasons(session, found, lease_s=door.settings.lease_s)
+        page = Page[JobAnswer](
+            data=[job_answer(job, places.get(job.id)) for job in found],
+            has_more=cursor is not None,
+            next_cursor=cursor,
+        )
+    return Response(page.model_dump_json(), media_type="application/json")
+
+
+@router.get("/{job_id}", operation_id="get_job", response_model=JobAnswer, responses={**declared(), 304: {}})
+def get_job(door: DoorDep, job_id: JobIdDep, if_none_match: Annotated[str | None, Header()] = None) -> Any:
+    """The job, with a strong ETag."""
+    with door.database.reading() as session:
+        answer = queued_answer(session, jobs.get(session, job_id), door)
+    return tagged(answer, if_none_match)
+
+
+@router.patch(
+    "/{job_id}",
+    operation_id="update_job",
+    response_model=JobAnswer,
+    responses=declared(412, 415),
+    openapi_extra=body("JobChanges"),
+)
+def update_job(
+    door: DoorDep,
+    job_id: JobIdDep,
+    posted: Annotated[Posted[JobChanges], Depends(JsonBody(JobChanges))],
+    if_match: Annotated[str | None, Header()] = None,
+) -> Any:
+    """Changes name, labels or priority. `If-Match` guards against a change in between."""
+    changes = posted.value.model_dump(exclude_unset=True)
+    with door.database.writing.begin() as session:
+        job = jobs.get(session, job_id)
+        require_match(queued_answer(session, job, door), if_match)
+        job = jobs.change(session, job_id, **changes)
+        answer = queued_answer(session, job, door)
+    return tagged(answer, None)
+
+
+@router.delete("/{job_id}", operation_id="delete_job", status_code=204, responses=declared(409, 412))
+def delete_job(door: DoorDep, job_id: JobIdDep, if_match: Annotated[str | None, Header()] = None) -> Response:
+    """Deletes a job that has ended, with all that it left."""
+    with door.database.writing.begin() as session:
+        job = jobs.get(session, job_id)
+        require_match(job_answer(job), if_match)
+        listing.remove(session, job)
+    for folder in (door.settings.artifacts_dir, door.settings.attempts_dir):
+        shutil.rmtree(folder / job_id, ignore_errors=True)
+    return Response(status_code=204)
