@@ -7,11 +7,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # torch stays out of the lock: its hash differs per build. On PyPI the Linux wheel brings CUDA.
-TORCH := torch==2.13.0
+TORCH_VERSION := 2.13.0
+TORCH := torch==$(TORCH_VERSION)
 PIP := $(BIN)/python -m pip
-SAYS_WHAT_IT_SKIPS := -p no:cacheprovider -rsfE
+SAYS_WHAT_IT_SKIPS := -rsfE
 
-.PHONY: install demo test test-all test-gpu check lint lock
+.PHONY: install demo test test-all test-gpu check lint bench lock
 
 install: $(STAMP)
 
@@ -21,7 +22,7 @@ $(STAMP): requirements.lock pyproject.toml Makefile
 	$(PIP) install -q --require-hashes --no-deps -r requirements.lock
 	@set -e; if nvidia-smi >/dev/null 2>&1; then \
 		echo "A GPU is here: installing the CUDA build of $(TORCH) from $${TORCH_INDEX:-PyPI}"; \
-		$(PIP) install -q $${TORCH_INDEX:+--index-url "$$TORCH_INDEX"} "$(TORCH),!=$(TORCH:torch==%=%)+cpu"; \
+		$(PIP) install -q $${TORCH_INDEX:+--index-url "$$TORCH_INDEX"} "$(TORCH),!=$(TORCH_VERSION)+cpu"; \
 	elif $(PIP) install -q --no-index "$(TORCH)" 2>/dev/null; then \
 		echo "Installed $(TORCH) from a local wheel"; \
 	else \
@@ -45,7 +46,7 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q -p no:cacheprovider tests/test_house.py
+	$(BIN)/python -m pytest -q tests/test_house.py
 
 check: lint test
 
@@ -57,6 +58,10 @@ test-all: check
 # Whatever needs a CUDA device and no service. Without a device every test says that it was skipped.
 test-gpu: install
 	$(BIN)/python -m pytest $(SAYS_WHAT_IT_SKIPS) -m gpu
+
+# The cost of a whole job beside the loop that a user would write. AFTERPROP_DATA_DIR holds mnist/.
+bench: install
+	$(BIN)/python -m benchmarks.job_overhead "$${AFTERPROP_DATA_DIR:?set it to the folder that holds mnist/}"
 
 lock:
 	uv pip compile requirements.in -o requirements.lock --python-version 3.11 --universal --generate-hashes \
