@@ -148,6 +148,7 @@ def _consume(app: Celery, shop: Workshop) -> int:
         without_mingle=True,
         without_heartbeat=True,
         loglevel="WARNING",
+        quiet=True,
     )
     consumer.start()
     return int(consumer.exitcode or 0)
