@@ -57,6 +57,12 @@ class LinearSynapse(Synapse):
     def mix(self, h: Tensor, a_OR: Tensor) -> Tensor:
         return F.linear(h, a_OR)
 
+    def onto(self, base_BO: Tensor, x_BI: Tensor) -> Tensor:
+        """``base + operate(x)`` in one product; for synapses without bias or mask."""
+        if self.scope.rule is not None:
+            return base_BO + self.scope.rule(self, x_BI)
+        return torch.addmm(base_BO, x_BI, self.weight.t())
+
 
 @final
 class ConvSynapse(Synapse):
