@@ -36,7 +36,7 @@ class Norms(Diagnostic):
     def after(self, view: StepView) -> Measured:
         del view
         weights = foreach_norm(self._kept)
-        torch._foreach_sub_(self._kept, self._parameters)  # type: ignore[arg-type] # the stubs know scalars alone
+        torch._foreach_sub_(self._kept, self._parameters)
         updates = foreach_norm(self._kept)
         known = [index for index, parameter in enumerate(self._parameters) if parameter in self._gradient_norms]
         gradients = [self._gradient_norms[self._parameters[index]] for index in known]

@@ -1,0 +1,260 @@
+"""The one training loop for all learners: batches -> learner -> optimizer -> diagnostics -> checkpoint.
+
+A step is a pure function of the job's seed and its number. Nothing here knows which learner trains: the learner writes
+gradients, the context steps, the panel measures. ``step`` steps are done; the running one is the next, counted from 1.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, final
+
+from torch import Tensor
+
+from learners.build import Training
+from learners.context import merged
+from learners.learner import Batch, ParameterGroup, StepReport
+from specs.job import JobSpec
+from specs.reports import Checkpoint, Progress
+from worker import checkpoint, resumption
+from worker.batches import Batches, Rows
+from worker.diagnostics.diagnostic import WHOLE, Point, StepView
+from worker.diagnostics.panel import Panel
+from worker.diagnostics.series import SeriesBuffer
+from worker.evaluation import CHUNK_ROWS, evaluate
+from worker.finite import Diverged, find_origin, watch_for
+from worker.length import Length
+from worker.link import POLL_S, Link, StopReason, Ticker
+from worker.meters.bill import Bill
+from worker.selection import Selection, add_to_series, evaluation_event
+
+PROGRESS_S: Final = 0.2
+FLUSH_S: Final = 1.0
+
+
+class Stop(Exception):
+    """Training was asked to end; everything is checkpointed."""
+
+    def __init__(self, reason: StopReason) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Course:
+    """All that one run of the loop works with."""
+
+    spec: JobSpec
+    training: Training
+    batches: Batches
+    validation: Rows
+    length: Length
+    panel: Panel
+    series: SeriesBuffer
+    bill: Bill
+    link: Link
+    folder: Path
+    dataset_sha256: str
+    autocast: Callable[[], AbstractContextManager[None]]
+
+
+@final
+class Loop:
+    """Trains to the end of the course, to a stop or to a finding."""
+
+    def __init__(self, course: Course) -> None:
+        self.course = course
+        self.step = 0
+        self.skipped_steps = 0
+        self.selection = Selection(course.spec.training.early_stopping, course.training)
+        self.watch = watch_for(course.spec, course.training.optimizers, course.batches.rows.x.device)
+        # In-place rules make their gradient only to be read: a look at each step would cost them their memory.
+        self._reads_every_step = course.spec.learner.uses_backward != "none"
+        measures = course.spec.diagnostics.every_steps is not None
+        self._follows_clipping = measures and course.spec.optimizer.clip_grad_norm is not None
+        self._weights: list[Tensor] = [p for group in course.training.groups for p in group.parameters]
+        self._poll = Ticker(POLL_S, at_once=True)
+        self._progress = Ticker(PROGRESS_S)
+        self._flush = Ticker(FLUSH_S)
+        self._save = Ticker(course.spec.training.checkpoint_every_s)
+        self._saved_at = -1
+        self._steps_here = 0
+        self._seconds_before = 0.0
+
+    def run(self) -> None:
+        """Trains. Raises ``Stop``, ``Diverged``, ``WorkerGone`` or ``LeaseOver``."""
+        course = self.course
+        course.training.train()
+        course.bill.training.start()
+        self._seconds_before = course.bill.training.seconds
+        while not (self.selection.stopped or course.length.is_over(self.step)):
+            if self._poll.due():
+                self._attend()
+            self._one_step()
+            if self._steps_here == 1:
+                self._send_progress()
+            if self.step % course.batches.per_epoch == 0:
+                self._end_epoch(self.step // course.batches.per_epoch)
+        self._check_finite(look=True)
+        self._send_progress()
+        self.flush()
+
+    def _one_step(self) -> None:
+        course, step = self.course, self.step
+        batch = course.batches.at(step)
+        share = batch.rows[2] / course.batches.size
+        view = course.panel.open(
+            step + 1,
+            lambda: batch.split(course.spec.training.micro_batch_size),
+            last=self._may_be_last(),
+            autocast=course.autocast,
+        )
+        self.watch.begin(step + 1)
+        course.training.context.read = self._read_point(view)
+        if course.bill.counted:
+            report = self._update(batch)
+        else:
+            with course.bill.counting_step(self._weights, share=share):
+                report = self._update(batch)
+        course.bill.add_step(share=share, forwards=report.forwards * share, backwards=report.backwards * share)
+        self.step = step + 1
+        self._steps_here += 1
+        if view is not None:
+            self._measure(view, report)
+        self._check_finite(look=view is not None, report=None if view is not None else report)
+
+    def _update(self, batch: Batch) -> StepReport:
+        """The learner's update and the optimizers' steps, unless a number is not finite."""
+        training = self.course.training
+        context = training.context
+        context.begin(self.step)
+        with self.course.autocast():
+            report = merged([(part.weight, training.learner.update(part, context)) for part in context.passes(batch)])
+        if self.watch.admits_loss(report.loss, self.step + 1):
+            context.finish()
+        if self._follows_clipping:
+            self.course.panel.clipped += [coefficient for _, coefficient in context.clippings]
+        return report
+
+    def _may_be_last(self) -> bool:
+        """Whether the running step is the last one, or an early stop may make it so."""
+        course = self.course
+        if course.length.is_last(self.step):
+            return True
+        epochs, rest = divmod(self.step + 1, course.batches.per_epoch)
+        return (
+            rest == 0 and epochs % course.spec.training.evaluate_every_epochs == 0 and self.selection.best.may_stop_next
+        )
+
+    def _read_point(
+        self, view: StepView | None
+    ) -> Callable[[Sequence[ParameterGroup], Sequence[Sequence[Tensor]]], bool] | None:
+        if view is None:
+            return self.watch.admits if self._reads_every_step else None
+        panel, watch = self.course.panel, self.watch
+
+        def read(groups: Sequence[ParameterGroup], gradients: Sequence[Sequence[Tensor]]) -> bool:
+            panel.read(groups, gradients)
+            return watch.admits(groups, gradients)
+
+        return read
+
+    def _measure(self, view: StepView, report: StepReport) -> None:
+        course, bill = self.course, self.course.bill
+        measuring_before = course.panel.spent_s
+        optimizers = course.training.optimizers
+        view.learning_rate = optimizers.rate(next(iter(optimizers.groups)))
+        view.samples = course.batches.samples_before(self.step)
+        view.wall_s, view.joules = bill.training.seconds, bill.energy.joules()
+        course.panel.close(view, report)
+        bill.training.leave_out(course.panel.spent_s - measuring_before)
+        if self._steps_here > 1:
+            course.panel.step_takes((bill.training.seconds - self._seconds_before) / self._steps_here)
+
+    def _check_finite(self, *, look: bool, report: StepReport | None = None) -> None:
+        """A step that was withheld is skipped, or ends training with the layer where it began."""
+        bad = self.watch.bad_step(look=look)
+        if bad is None:
+            return
+        course = self.course
+        if report is not None:
+            course.series.add(bad, Point("loss", "", WHOLE, float(report.loss.item())))
+            course.series.add(bad, Point("nonfinite", "flag", WHOLE, 1.0))
+        if course.spec.training.on_nan == "continue":
+            self.skipped_steps += 1
+            return
+        self.step = bad
+        origin = find_origin(course.training, course.batches.at(bad - 1), bad - 1, self.watch.layers)
+        self.flush()
+        raise Diverged(bad, origin)
+
+    def _end_epoch(self, epoch: int) -> None:
+        """Evaluation of the validation split, where it is due."""
+        course = self.course
+        if len(course.validation) == 0 or epoch % course.spec.training.evaluate_every_epochs:
+            return
+        with course.bill.training.aside():
+            metrics = self.evaluate(course.validation)
+            self.selection.take(metrics, self.step)
+            add_to_series(course.series, "validation", metrics, step=self.step)
+            course.link.send(evaluation_event("validation", metrics, step=self.step, epoch=epoch))
+
+    def evaluate(self, rows: Rows) -> dict[str, float]:
+        """Means over ``rows`` by the learner's own prediction."""
+        size = self.course.spec.training.micro_batch_size
+        return evaluate(
+            self.course.training,
+            rows,
+            autocast=self.course.autocast,
+            between_chunks=self.course.link.poll,
+            chunk_rows=CHUNK_ROWS if size is None else min(size, CHUNK_ROWS),
+        )
+
+    def _attend(self) -> None:
+        """Between two steps, every few milliseconds: orders from above, and what is due to be sent."""
+        link = self.course.link
+        link.poll()
+        if link.stop_reason is not None:
+            self.save()
+            raise Stop(link.stop_reason)
+        if link.checkpoint_wanted or self._save.due():
+            link.checkpoint_wanted = False
+            self.save()
+        if self._progress.due():
+            self._send_progress()
+        if self._flush.due():
+            self.flush()
+
+    def save(self) -> None:
+        """A checkpoint of the steps done. Series go first: what is in a checkpoint is in the series."""
+        with self.course.bill.training.aside():
+            self.flush()
+            if self._saved_at == self.step:
+                return
+            path = self.course.folder / f"checkpoint-{self.step}.safetensors"
+            checkpoint.save(resumption.snapshot(self), path)
+            self.course.link.send(Checkpoint(path=str(path), step=self.step))
+            self._saved_at = self.step
+
+    def flush(self) -> None:
+        """Sends all open points."""
+        for frame in self.course.series.take():
+            self.course.link.send(frame)
+
+    def _send_progress(self) -> None:
+        course = self.course
+        seconds = course.bill.training.seconds - self._seconds_before
+        rows = course.batches.samples_before(self.step) - course.batches.samples_before(self.step - self._steps_here)
+        share = course.length.share_done(self.step)
+        spent = course.bill.training.seconds
+        course.link.send(
+            Progress(
+                step=self.step,
+                steps=course.length.steps,
+                epoch=self.step // course.batches.per_epoch,
+                epochs=course.length.epochs,
+                samples_per_s=rows / seconds if seconds > 0 else None,
+                eta_s=spent * (1 - share) / share if share > 0 else None,
+            )
+        )

@@ -1,0 +1,90 @@
+"""The bill of a job: what training it has cost, over all its attempts."""
+
+import time
+from contextlib import ExitStack
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from worker.meters.energy import EnergyMeter
+from worker.meters.flops import LABEL, FlopMeter
+from worker.meters.memory import MemoryMeter, counting_activations
+from worker.stopwatch import Stopwatch
+
+
+@final
+class Bill:
+    """Seconds, FLOPs, bytes, joules, passes. Every meter says how it counts."""
+
+    def __init__(self, device: torch.device, energy: EnergyMeter, memory: MemoryMeter) -> None:
+        self.training = Stopwatch()
+        self.flops = FlopMeter()
+        self.energy = energy
+        self.memory = memory
+        self.activation_bytes: int | None = None
+        self.forwards = 0.0
+        self.backwards = 0.0
+        self._device = device
+        self._wall = Stopwatch()
+        self._wall.start()
+        self._cpu_before = -time.process_time()
+
+    @property
+    def counted(self) -> bool:
+        """Whether one step has been counted, so that all others are known."""
+        return self.flops.per_step is not None
+
+    def counting_step(self, parameters: list[Tensor], *, share: float) -> ExitStack:
+        """A context for one step of ``share`` of a whole batch: counts FLOPs and stored activations, changes no bit."""
+        stack = ExitStack()
+        count = stack.enter_context(counting_activations(parameters))
+        stack.callback(lambda: setattr(self, "activation_bytes", count.peak_bytes))
+        stack.enter_context(self.flops.counting_step(share=share))
+        return stack
+
+    def add_step(self, *, share: float, forwards: float, backwards: float) -> None:
+        """One step more."""
+        self.flops.add_step(share)
+        self.forwards += forwards
+        self.backwards += backwards
+
+    def total(self, *, parameters: int) -> dict[str, Any]:
+        """What is served as ``cost``."""
+        memory = self.memory.peak()
+        return {
+            "wall_s": self._wall.seconds,
+            "training_s": self.training.seconds,
+            "cpu_s": self._cpu_before + time.process_time(),
+            "flops": self.flops.total,
+            "flops_kind": LABEL,
+            "forwards": self.forwards,
+            "backwards": self.backwards,
+            "peak_bytes": memory["peak_bytes"],
+            "memory": {**memory, "activation_bytes": self.activation_bytes},
+            "energy": self.energy.reading().as_json(),
+            "parameters": parameters,
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "wall_s": self._wall.seconds,
+            "training_s": self.training.seconds,
+            "cpu_s": self._cpu_before + time.process_time(),
+            "flops": self.flops.state_dict(),
+            "energy": self.energy.state_dict(),
+            "memory": self.memory.state_dict(),
+            "activation_bytes": self.activation_bytes,
+            "forwards": self.forwards,
+            "backwards": self.backwards,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._wall.leave_out(-state["wall_s"])
+        self.training.leave_out(-state["training_s"])
+        self._cpu_before += state["cpu_s"]
+        self.flops.load_state_dict(state["flops"])
+        self.energy.load_state_dict(state["energy"])
+        self.memory.load_state_dict(state["memory"])
+        self.activation_bytes = state["activation_bytes"]
+        self.forwards, self.backwards = state["forwards"], state["backwards"]

@@ -1,0 +1,166 @@
+"""The process that trains: a work order in, reports out through a pipe. It knows no SQL and no queue."""
+
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from specs.job import JobSpec
+from specs.reports import Failure, Stopped
+from worker import frames
+from worker.accelerator import NoSuchDevice
+from worker.attempt import Attempt, DataMismatch, WorkOrder
+from worker.checkpoint import CorruptCheckpoint
+from worker.finite import Diverged
+from worker.length import NoCounter
+from worker.link import LeaseOver, Link, PipeLink, Silence, WorkerGone
+from worker.loop import Stop
+
+DONE: Final = 0
+LEASE_PASSED: Final = 76
+WORKER_GONE: Final = 77
+
+
+def run(up: int, down: int) -> int:
+    """Read the work frame, train, report; the exit code. The working directory is the attempt's folder."""
+    order = frames.read(down)
+    if order is None:
+        return WORKER_GONE
+    if order.type != "work":
+        raise frames.ProtocolError(f"the first frame is {order.type!r}, not a work order")
+    link = PipeLink(up, down, lease_until=order.fields.get("lease_until"))
+    try:
+        _attempt(order, link, folder=Path.cwd())
+    except LeaseOver:
+        return LEASE_PASSED
+    except WorkerGone:
+        return WORKER_GONE
+    return DONE
+
+
+def _attempt(order: frames.Frame, link: Link, *, folder: Path) -> None:
+    """Every end that is a result or a finding, as its report."""
+    attempt: Attempt | None = None
+    try:
+        attempt = Attempt(WorkOrder.parse(order.fields), link, folder=folder)
+        link.send(attempt.run())
+    except Stop as stop:
+        assert attempt is not None
+        link.send(Stopped(reason=stop.reason, step=attempt.loop.step))
+    except (WorkerGone, LeaseOver):
+        raise
+    except Exception as error:  # the outer door: a finding of any kind must reach the client
+        failure = finding(error, step=None if attempt is None else attempt.loop.step)
+        if failure.kind == "internal":
+            traceback.print_exc()
+        link.send(failure)
+
+
+def finding(error: Exception, *, step: int | None) -> Failure:
+    """What an error means for the job."""
+    for kinds, name, fault in _FINDINGS:
+        if isinstance(error, kinds):
+            return Failure(kind=name, fault=fault, message=str(error), step=step)
+    if isinstance(error, Diverged):
+        return Failure(
+            kind="diverged",
+            fault="user",
+            message=f"{error}. The step was withheld; lower the learning rate or clip the gradient.",
+            step=error.step,
+            layer=error.origin.layer,
+            detail={"tensor": error.origin.tensor},
+        )
+    if _is_out_of_memory(error):
+        return _out_of_memory(error, step)
+    name = type(error).__name__
+    return Failure(kind="internal", fault="system", message=f"{name}: {error}"[:2000], step=step)
+
+
+_FINDINGS: Final = (
+    (DataMismatch, "data_mismatch", "user"),
+    (CorruptCheckpoint, "checkpoint_corrupt", "system"),
+    (NoCounter, "no_energy_counter", "user"),
+    (NoSuchDevice, "no_such_device", "system"),
+)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # The CPU allocator has no exception class of its own.
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    )
+
+
+def _out_of_memory(error: Exception, step: int | None) -> Failure:
+    on_gpu = isinstance(error, torch.OutOfMemoryError)
+    sizes = {}
+    if on_gpu and torch.cuda.is_available():
+        free, total = torch.cuda.mem_get_info()
+        sizes = {
+            "free_bytes": free,
+            "total_bytes": total,
+            "allocated_bytes": torch.cuda.memory_allocated(),
+            "peak_bytes": torch.cuda.max_memory_allocated(),
+        }
+    advice = "Smaller batch_size, micro_batch_size or activation_checkpointing need less."
+    return Failure(
+        kind="cuda_oom" if on_gpu else "oom",
+        fault="resource",
+        message=f"The device's memory is not enough: {error}. {advice}"[:2000],
+        step=step,
+        detail=sizes,
+    )
+
+
+def warm_up() -> None:
+    """Everything that a job needs, imported and run once on one thread, without touching CUDA.
+
+    A fork of a process that has done this takes its first step after some milliseconds instead of a second.
+    """
+    import numpy as np
+
+    torch.set_num_threads(1)
+    for spec in _WARM_UP_JOBS:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            rng = np.random.default_rng(0)
+            for split in ("train", "validation", "test"):
+                np.save(folder / f"{split}_x.npy", rng.random((16, 4), dtype=np.float32))
+                np.save(folder / f"{split}_y.npy", np.arange(16) % 3)
+            signature = {
+                "task": "classification",
+                "input_shape": [4],
+                "outputs": 3,
+                "rows_train": 16,
+                "rows_validation": 16,
+                "rows_test": 16,
+            }
+            fields = {"spec": spec, "dataset": {"folder": name, "sha256": "", "signature": signature}}
+            Attempt(WorkOrder.parse(fields), Silence(), folder=folder).run()
+
+
+def _warm_up_job(learner: str) -> dict[str, object]:
+    return JobSpec.model_validate(
+        {
+            "dataset": {"kind": "file", "path": "none.csv"},
+            "network": {"kind": "mlp", "hidden": [4]},
+            "learner": {"kind": learner},
+            "training": {"budget": {"kind": "steps", "value": 2}, "batch_size": 8},
+        }
+    ).resolved()
+
+
+_WARM_UP_JOBS: Final = [_warm_up_job("backprop")]
+
+
+def main(arguments: list[str]) -> int:
+    """``python -m worker.trainer UP DOWN``."""
+    up, down = (int(argument) for argument in arguments)
+    return run(up, down)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
