@@ -215,3 +215,8 @@ def close_attempt(session: Session, job_id: str, attempt: int, *, exit_cause: st
         .where(Attempt.job_id == job_id, Attempt.number == attempt)
         .values(ended_at=now_s(), exit_cause=exit_cause, cost=cost)
     )
+
+
+def of_job(session: Session, job_id: str) -> Sequence[Attempt]:
+    """Every execution of a job, oldest first."""
+    return session.scalars(select(Attempt).where(Attempt.job_id == job_id).order_by(Attempt.number)).all()
