@@ -1,0 +1,86 @@
+"""Measured series: which there are, and their points."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Query, Response
+
+from api.answers import Page
+from api.dependencies import DoorDep, JobIdDep, known_parameters_only
+from api.negotiation import chosen
+from api.problems import declared
+from api.series_query import Axis, CatalogAnswer, SeriesAnswer, Wanted, as_csv, catalog, query
+from store import jobs
+from store.sampling import Method
+
+router = APIRouter(prefix="/v1/jobs/{job_id}/series", tags=["results"], dependencies=[Depends(known_parameters_only)])
+
+CSV = "text/csv"
+FORMS = ("application/json", CSV)
+LAST_STEP = 2**31 - 1
+
+Names = Annotated[list[str] | None, Query(description="repeated, or separated by commas; all when absent")]
+Step = Annotated[int | None, Query(ge=0, le=LAST_STEP)]
+
+
+@router.get("", operation_id="list_series", response_model=Page[CatalogAnswer], responses=declared())
+def list_series(door: DoorDep, job_id: JobIdDep) -> Any:
+    """Which series the job has: name, layer, unit, count, last, least and greatest value."""
+    with door.database.reading() as session:
+        jobs.get(session, job_id)
+        page = Page[CatalogAnswer](data=catalog(session, job_id))
+    return Response(page.model_dump_json(), media_type="application/json")
+
+
+async def _wanted(
+    names: Names = None,
+    layers: Names = None,
+    parameters: Names = None,
+    split: Names = None,
+    from_step: Step = None,
+    to_step: Step = None,
+    max_points: Annotated[int, Query(ge=1, le=2000, description="of each series")] = 500,
+    method: Annotated[
+        Method, Query(description="how points are left out; a spike or a NaN survives minmax and lttb")
+    ] = "minmax",
+    x: Annotated[Axis, Query(description="the horizontal axis")] = "step",
+) -> Wanted:
+    return Wanted(
+        names=_split(names),
+        layers=_split(layers),
+        parameters=_split(parameters),
+        splits=_split(split),
+        from_step=from_step,
+        to_step=to_step,
+        max_points=max_points,
+        method=method,
+        x=x,
+    )
+
+
+@router.get(
+    "/query",
+    operation_id="query_series",
+    response_model=Page[SeriesAnswer],
+    responses={200: {"content": {CSV: {"schema": {"type": "string"}}}}, **declared(406)},
+)
+def query_series(
+    door: DoorDep,
+    job_id: JobIdDep,
+    wanted: Annotated[Wanted, Depends(_wanted)],
+    accept: Annotated[str | None, Header(include_in_schema=False)] = None,
+) -> Any:
+    """Points of the wanted series; JSON, or CSV by `Accept: text/csv`."""
+    form = chosen(accept, FORMS)
+    with door.database.reading() as session:
+        jobs.get(session, job_id)
+        answers = query(session, job_id, wanted)
+    if form == CSV:
+        return Response(as_csv(answers), media_type=CSV)
+    page = Page[SeriesAnswer](data=answers)
+    return Response(page.model_dump_json(), media_type="application/json")
+
+
+def _split(given: list[str] | None) -> list[str] | None:
+    if given is None:
+        return None
+    return [name for part in given for name in part.split(",") if name]
