@@ -15,7 +15,7 @@ from api.exposure import refusal_to_start, trusted_hosts
 from api.json_patch import Patch
 from api.metrics import Metrics
 from api.middleware import Threshold
-from api.routes import admin, job_actions, jobs
+from api.routes import admin, artifacts, attempts, catalog, diagnostics, events, job_actions, jobs, pages, series
 from api.watcher import EventWatcher
 from specs.job import JobSpec
 from specs.recipes import RecipeRequest
@@ -25,6 +25,7 @@ from store.settings import Settings
 from store.settings import settings as settings_of_this_process
 
 DESCRIPTION = "Training as a service for every learning rule: post a job, read results, diagnostics and the bill."
+NOUNS = (jobs, job_actions, attempts, events, series, diagnostics, artifacts, catalog, admin, pages)
 BODIES: dict[str, type[BaseModel]] = {
     "JobSpec": JobSpec,
     "RecipeRequest": RecipeRequest,
@@ -59,8 +60,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    for router in (jobs.router, job_actions.router, admin.router):
-        app.include_router(router)
+    for noun in NOUNS:
+        app.include_router(noun.router)
     errors.install(app)
     openapi.install(app, BODIES)
     app.add_middleware(

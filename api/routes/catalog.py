@@ -1,0 +1,115 @@
+"""The menu: learners, networks, optimizers, recipes, data sets, diagnostics."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Depends, Path
+
+from api import catalog
+from api.answers import Page
+from api.catalog import (
+    DatasetEntry,
+    DiagnosticEntry,
+    Entry,
+    LearnerEntry,
+    NetworkEntry,
+    OptimizerEntry,
+    RecipeEntry,
+)
+from api.dependencies import DoorDep, known_parameters_only
+from api.problems import declared
+from store.errors import NotFound
+
+router = APIRouter(prefix="/v1", tags=["catalog"], dependencies=[Depends(known_parameters_only)])
+
+AnyEntry = TypeVar("AnyEntry", bound=Entry)
+Kind = Annotated[str, Path(max_length=200, description="as the list names it")]
+
+learner_entries = lru_cache(maxsize=1)(catalog.learners)
+network_entries = lru_cache(maxsize=1)(catalog.networks)
+optimizer_entries = lru_cache(maxsize=1)(catalog.optimizers)
+diagnostic_entries = lru_cache(maxsize=1)(catalog.diagnostics)
+recipe_entries = lru_cache(maxsize=1)(catalog.recipes)
+
+
+@router.get("/learners", operation_id="list_learners", response_model=Page[LearnerEntry], responses=declared())
+def list_learners() -> Any:
+    """The learning rules: paper, equation, what each needs, and which networks it trains."""
+    return Page[LearnerEntry](data=learner_entries())
+
+
+@router.get("/learners/{kind}", operation_id="get_learner", response_model=LearnerEntry, responses=declared())
+def get_learner(kind: Kind) -> Any:
+    """One learning rule."""
+    return _named(learner_entries(), kind)
+
+
+@router.get("/networks", operation_id="list_networks", response_model=Page[NetworkEntry], responses=declared())
+def list_networks() -> Any:
+    """The networks, and which learners train them."""
+    return Page[NetworkEntry](data=network_entries())
+
+
+@router.get("/networks/{kind}", operation_id="get_network", response_model=NetworkEntry, responses=declared())
+def get_network(kind: Kind) -> Any:
+    """One network."""
+    return _named(network_entries(), kind)
+
+
+@router.get("/optimizers", operation_id="list_optimizers", response_model=Page[OptimizerEntry], responses=declared())
+def list_optimizers() -> Any:
+    """The optimizers: PyTorch's own."""
+    return Page[OptimizerEntry](data=optimizer_entries())
+
+
+@router.get("/optimizers/{kind}", operation_id="get_optimizer", response_model=OptimizerEntry, responses=declared())
+def get_optimizer(kind: Kind) -> Any:
+    """One optimizer."""
+    return _named(optimizer_entries(), kind)
+
+
+@router.get("/recipes", operation_id="list_recipes", response_model=Page[RecipeEntry], responses=declared())
+def list_recipes() -> Any:
+    """Whole jobs under one name."""
+    return Page[RecipeEntry](data=recipe_entries())
+
+
+@router.get("/recipes/{kind}", operation_id="get_recipe", response_model=RecipeEntry, responses=declared())
+def get_recipe(kind: Kind) -> Any:
+    """One recipe."""
+    return _named(recipe_entries(), kind)
+
+
+@router.get("/diagnostics", operation_id="list_diagnostics", response_model=Page[DiagnosticEntry], responses=declared())
+def list_diagnostics() -> Any:
+    """What is measured while a job trains."""
+    return Page[DiagnosticEntry](data=diagnostic_entries())
+
+
+@router.get("/diagnostics/{kind}", operation_id="get_diagnostic", response_model=DiagnosticEntry, responses=declared())
+def get_diagnostic(kind: Kind) -> Any:
+    """One diagnostic."""
+    return _named(diagnostic_entries(), kind)
+
+
+@router.get("/datasets", operation_id="list_datasets", response_model=Page[DatasetEntry], responses=declared())
+def list_datasets(door: DoorDep) -> Any:
+    """The data sets that a job may name, the files of the data folder among them."""
+    return Page[DatasetEntry](data=catalog.datasets(door.settings.data_dir))
+
+
+@router.get("/datasets/{kind}", operation_id="get_datasets", response_model=Page[DatasetEntry], responses=declared())
+def get_datasets(door: DoorDep, kind: Kind) -> Any:
+    """The data sets of one kind (`builtin`, `synthetic`, `published`, `file`)."""
+    found = [entry for entry in catalog.datasets(door.settings.data_dir) if entry.kind == kind]
+    if not found and kind != "file":
+        raise NotFound("There is no such kind of data set.")
+    return Page[DatasetEntry](data=found)
+
+
+def _named(entries: Sequence[AnyEntry], kind: str) -> AnyEntry:
+    for entry in entries:
+        if entry.kind == kind:
+            return entry
+    raise NotFound(f"The catalog has {', '.join(entry.kind for entry in entries)}.")
