@@ -7,7 +7,8 @@ from torch import nn
 
 from learners.context import TrainingContext
 from learners.learner import Learner, ParameterGroup
-from learners.networks.block_network import BlockNetwork, DoesNotFit
+from learners.networks.block_network import BlockNetwork
+from learners.networks.block_network import DoesNotFit as DoesNotFit
 from learners.networks.checkpointing import Checkpointing
 from learners.networks.scope import Scope
 from learners.optimizers import Optimizers
