@@ -3,6 +3,7 @@
 It never imports torch: the template and the trainers do.
 """
 
+import os
 import platform
 import signal
 import socket
@@ -14,6 +15,7 @@ from typing import Any
 import structlog
 from celery import Celery, signals
 from celery.platforms import SecurityWarning
+from celery.worker import state
 
 from store import workers
 from store.database import connect
@@ -93,6 +95,7 @@ def _stop_on_signals(shop: Workshop) -> None:
 
     def stop(*_: object) -> None:
         shop.stopping.set()
+        state.should_stop = os.EX_OK  # Celery looks at it, also when the signal came before its own handlers stood
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
