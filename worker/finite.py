@@ -13,7 +13,7 @@ from learners.build import Training
 from learners.learner import Batch, ParameterGroup
 from learners.optimizers import Optimizers
 from specs.job import JobSpec
-from worker.diagnostics.dead_units import neutral_inputs
+from worker.diagnostics.activities import stage_outputs
 
 
 class Diverged(Exception):
@@ -151,15 +151,14 @@ def find_origin(training: Training, batch: Batch, step: int, gradient_layers: Se
     arose on the way back: the highest layer whose gradient is not finite.
     """
     network = training.network
-    x = neutral_inputs(batch.x, network.input_shape, network.input_layout)
-    if not _finite(x):
+    if not _finite(batch.x):
         return Origin(network.names[0], "input")
     with network.passing(step, 0, batch.rows, "batch"):
-        outputs = network.activities(x, batch.dt, detach=True)
-    for name, stage, output in zip(network.names, network.stages, outputs, strict=True):
+        outputs = stage_outputs(network, training.learner, batch)
+    for name, stage in zip(network.names, network.stages, strict=True):
         if not all(_finite(parameter) for parameter in stage.parameters()):
             return Origin(name, "weight")
-        if not _finite(output):
+        if name in outputs and not _finite(outputs[name]):
             return Origin(name, "output")
     order = [*network.names, *(group.name for group in training.groups)]
     found = [name for name in order if name in gradient_layers]

@@ -79,6 +79,7 @@ class Loop:
         self._flush = Ticker(FLUSH_S)
         self._save = Ticker(course.spec.training.checkpoint_every_s)
         self._saved_at = -1
+        self._provisional = False
         self._steps_here = 0
         self._seconds_before = 0.0
 
@@ -96,6 +97,8 @@ class Loop:
                 self._send_progress()
             if self.step % course.batches.per_epoch == 0:
                 self._end_epoch(self.step // course.batches.per_epoch)
+            if self._provisional and not self.selection.stopped:
+                course.panel.retract(self.step)
         self._check_finite(look=True)
         self._send_progress()
         self.flush()
@@ -104,10 +107,12 @@ class Loop:
         course, step = self.course, self.step
         batch = course.batches.at(step)
         share = batch.rows[2] / course.batches.size
+        last = course.length.is_last(step)
+        self._provisional = not last and self._may_stop_early() and not course.panel.on_grid(step + 1)
         view = course.panel.open(
             step + 1,
             lambda: batch.split(course.spec.training.micro_batch_size),
-            last=self._may_be_last(),
+            last=last or self._provisional,
             autocast=course.autocast,
         )
         self.watch.begin(step + 1)
@@ -137,15 +142,12 @@ class Loop:
             self.course.panel.clipped += [coefficient for _, coefficient in context.clippings]
         return report
 
-    def _may_be_last(self) -> bool:
-        """Whether the running step is the last one, or an early stop may make it so."""
-        course = self.course
-        if course.length.is_last(self.step):
-            return True
-        epochs, rest = divmod(self.step + 1, course.batches.per_epoch)
-        return (
-            rest == 0 and epochs % course.spec.training.evaluate_every_epochs == 0 and self.selection.best.may_stop_next
-        )
+    def _may_stop_early(self) -> bool:
+        """Whether the evaluation after the running step may end training."""
+        if not self.selection.best.may_stop_next:
+            return False
+        epochs, rest = divmod(self.step + 1, self.course.batches.per_epoch)
+        return rest == 0 and epochs % self.course.spec.training.evaluate_every_epochs == 0
 
     def _read_point(
         self, view: StepView | None

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from learners.learner import Batch
 from specs.diagnostics import DeadUnitsSpec
+from worker.diagnostics.activities import stage_outputs
 from worker.diagnostics.diagnostic import NOTHING, Diagnostic, Measured, Point, Scope, StepView, Subject
 
 
@@ -16,49 +17,39 @@ class DeadUnits(Diagnostic):
     def __init__(self, spec: DeadUnitsSpec, subject: Subject) -> None:
         self._unit = spec.quantities["dead_share"]
         self._subject = subject
-        self._shares: list[Tensor] = []
+        self._shares: dict[str, Tensor] = {}
 
     @torch.no_grad()
     def before(self, view: StepView, parts: Sequence[Batch]) -> None:
-        """One forward pass before the step; the mode of every module is put back."""
-        del view, parts
-        network = self._subject.network
+        """One pass in eval mode before the step; the mode of the network is put back."""
+        del parts
+        subject, network = self._subject, self._subject.network
         was_training = network.training
         network.eval()
-        x = neutral_inputs(self._subject.probe.x, network.input_shape, self._subject.network.input_layout)
-        self._shares = []
-        for activity in network.activities(x, self._subject.probe.dt, detach=True)[: len(network.blocks)]:
-            axis = 1 if activity.dim() in (2, 4) else activity.dim() - 1
-            others = [dim for dim in range(activity.dim()) if dim != axis]
-            self._shares.append(_share(activity, others))
+        with view.autocast():
+            outputs = stage_outputs(network, subject.learner, subject.probe)
         network.train(was_training)
+        torch.clear_autocast_cache()
+        blocks = network.names[: len(network.blocks)]
+        self._shares = {name: _share(outputs[name]) for name in blocks if name in outputs}
 
     def after(self, view: StepView) -> Measured:
         del view
         if not self._shares:
             return NOTHING
-        shares, self._shares = self._shares, []
-        names = self._subject.network.names
+        order = self._subject.network.names
+        scopes = [Scope(name, order.index(name)) for name in self._shares]
+        tensors, self._shares = list(self._shares.values()), {}
         return Measured(
-            shares,
+            tensors,
             lambda values: [
-                Point("dead_share", self._unit, Scope(names[index], index), value[0])
-                for index, value in enumerate(values)
+                Point("dead_share", self._unit, scope, value[0]) for scope, value in zip(scopes, values, strict=True)
             ],
         )
 
 
-def _share(activity: Tensor, others: list[int]) -> Tensor:
-    """Share of the entries along the remaining axis that are zero over all ``others``."""
+def _share(activity: Tensor) -> Tensor:
+    """Share of the units that are zero on all rows (and places, and times)."""
+    axis = 1 if activity.dim() in (2, 4) else activity.dim() - 1
+    others = [dim for dim in range(activity.dim()) if dim != axis]
     return (activity.abs().amax(dim=others) == 0).double().mean()
-
-
-def neutral_inputs(x: Tensor, input_shape: tuple[int, ...], layout: str) -> Tensor:
-    """``x`` as the network takes it. A network widened for a label gets the neutral one, 1/K, in every row."""
-    axis = 1 if layout == "image" else x.dim() - 1
-    extra = input_shape[axis - 1] - x.shape[axis]
-    if extra <= 0:
-        return x
-    shape = list(x.shape)
-    shape[axis] = extra
-    return torch.cat([x, x.new_full(shape, 1 / extra)], dim=axis)

@@ -19,6 +19,7 @@ class Interval:
         self._budget = budget
         self._took: list[float] = []
         self._step_s = 0.0
+        self._cold = True
         self.steps = base
 
     def due(self, step: int, *, last: bool) -> bool:
@@ -26,7 +27,10 @@ class Interval:
         return self.steps is not None and (step == 1 or last or step % self.steps == 0)
 
     def took(self, seconds: float) -> None:
-        """One measurement's cost. The first is forgotten once there are more: it warms caches up."""
+        """One measurement's cost. The first of a process does not count: it warms caches up."""
+        if self._cold:
+            self._cold = False
+            return
         self._took = [*self._took, seconds][-_REMEMBERED:]
         self._widen()
 

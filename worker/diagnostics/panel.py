@@ -66,7 +66,7 @@ class Panel:
         self._series = series
         self._open: list[Section] = []
         self._view: StepView | None = None
-        self._digest = bytes(32)
+        self._digest = self._digest_before = bytes(32)
         self.clipped: list[Tensor] = []
         self.spent_s = 0.0
 
@@ -79,9 +79,9 @@ class Panel:
         autocast: Callable[[], AbstractContextManager[None]],
     ) -> StepView | None:
         """A view if step ``step`` (counted from 1) is measured. The weights are still those before the step."""
-        logged = step == 1 or last or self._cheap.interval.due(step, last=last)
+        logged = step == 1 or last or self.on_grid(step)
         norms = logged and self._norms.interval.due(step, last=last)
-        probes = self._probes.interval.due(step, last=False)
+        probes = self._probes.interval.due(step, last=last)
         if not (logged or probes):
             return None
         view = self._view = StepView(step=step, logged=logged, autocast=autocast)
@@ -94,6 +94,15 @@ class Panel:
                     for each in diagnostics:
                         each.before(view, batches)
         return view
+
+    def on_grid(self, step: int) -> bool:
+        """Whether step ``step`` is logged wherever training ends."""
+        return self._cheap.interval.due(step, last=False)
+
+    def retract(self, step: int) -> None:
+        """Takes back the points of ``step``, which was logged as the last one and was not."""
+        self._series.drop(step)
+        self._digest = self._digest_before
 
     def read(self, groups: Sequence[ParameterGroup], gradients: Sequence[Sequence[Tensor]]) -> None:
         """The read point of the open view."""
@@ -124,6 +133,7 @@ class Panel:
     def _log(self, view: StepView, loss: Point) -> None:
         self._series.add(view.step, loss)
         self._series.add(view.step, Point("learning_rate", "", WHOLE, view.learning_rate))
+        self._digest_before = self._digest
         self._digest = hashlib.sha256(self._digest + struct.pack("<qd", view.step, loss.value)).digest()
 
     def step_takes(self, seconds: float) -> None:

@@ -36,9 +36,9 @@ class SeriesBuffer:
         return bool(self._open)
 
     def drop(self, step: int) -> None:
-        """Takes back the points of the last step."""
+        """Takes back the training points of the last step."""
         for key, (steps, values) in list(self._open.items()):
-            if steps[-1] == step:
+            if key.split == "train" and steps[-1] == step:
                 steps.pop()
                 values.pop()
                 if not steps:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from worker.meters.energy import EnergyMeter
 from worker.meters.flops import LABEL, FlopMeter
-from worker.meters.memory import MemoryMeter, counting_activations
+from worker.meters.memory import ActivationCount, MemoryMeter
 from worker.stopwatch import Stopwatch
 
 
@@ -38,10 +38,14 @@ class Bill:
     def counting_step(self, parameters: list[Tensor], *, share: float) -> ExitStack:
         """A context for one step of ``share`` of a whole batch: counts FLOPs and stored activations, changes no bit."""
         stack = ExitStack()
-        count = stack.enter_context(counting_activations(parameters))
-        stack.callback(lambda: setattr(self, "activation_bytes", count.peak_bytes))
+        counted = ActivationCount(parameters)
+        stack.callback(self._note_activations, counted)
+        stack.enter_context(counted)
         stack.enter_context(self.flops.counting_step(share=share))
         return stack
+
+    def _note_activations(self, counted: ActivationCount) -> None:
+        self.activation_bytes = counted.peak_bytes
 
     def add_step(self, *, share: float, forwards: float, backwards: float) -> None:
         """One step more."""

@@ -3,10 +3,10 @@
 import resource
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -92,23 +92,29 @@ class _Ledger:
             self._now -= storage.nbytes()
 
 
+@final
 class ActivationCount:
-    """Result of ``counting_activations``."""
-
-    peak_bytes: int = 0
-
-
-@contextmanager
-def counting_activations(parameters: Iterable[Tensor]) -> Iterator[ActivationCount]:
-    """The most bytes stored at once for backward passes inside, parameters excluded.
+    """Counts, while it is entered, the most bytes stored at once for backward passes; parameters are excluded.
 
     What is kept only while a checkpointed segment is recomputed is not seen: it is working memory.
     """
-    ledger = _Ledger({parameter.untyped_storage().data_ptr() for parameter in parameters})
-    count = ActivationCount()
-    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: _Stored(tensor, ledger), lambda kept: kept.tensor):
-        yield count
-    count.peak_bytes = ledger.peak
+
+    def __init__(self, parameters: Iterable[Tensor]) -> None:
+        self._ledger = _Ledger({parameter.untyped_storage().data_ptr() for parameter in parameters})
+        self._hooks = torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor: _Stored(tensor, self._ledger), lambda kept: kept.tensor
+        )
+
+    @property
+    def peak_bytes(self) -> int:
+        return self._ledger.peak
+
+    def __enter__(self) -> "ActivationCount":
+        self._hooks.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._hooks.__exit__(*error)
 
 
 def _reset_high_water_mark() -> bool:
