@@ -21,7 +21,7 @@ from afterprop import leash
 from afterprop.answers import Job
 from afterprop.client import Client
 from afterprop.errors import AfterpropError
-from afterprop.printing import energy_of, kind_of, number, peak_of, print_error, scaled, score_of
+from afterprop.printing import kind_of, number, peak_of, print_error, scaled, score_of
 from afterprop.spec_file import read_spec
 from afterprop.watching import display_for, follow
 
@@ -64,42 +64,40 @@ def run_jobs(client: Client, console: Console) -> list[Job]:
     return follow(client, jobs, display=display_for(console))
 
 
-def results_table(jobs: list[Job]) -> Table:
-    table = Table(
-        "job", "learner", "network", "test score", "seconds", "FLOP", "peak memory", "energy", title="Results"
-    )
+def results_table(client: Client, jobs: list[Job]) -> Table:
+    """A column per job: score, bill, and how far each layer's signal points along the true gradient."""
+    rows: dict[str, dict[str, str]] = {}
     for job in jobs:
-        cost: Any = (job.get("result") or {}).get("cost") or {}
-        table.add_row(
-            Text(job.get("name") or job["id"]),
-            kind_of(job, "learner"),
-            kind_of(job, "network"),
-            score_of(job) or Text(job["status"], style="red"),
-            number(cost.get("wall_s")),
-            scaled(cost.get("flops")),
-            peak_of(job),
-            Text(energy_of(job)),
-        )
+        for name, value in results(client, job).items():
+            rows.setdefault(name, {})[job["id"]] = value
+    table = Table("", *(Text(job.get("name") or job["id"]) for job in jobs), title="Results")
+    for name, values in rows.items():
+        table.add_row(name, *(values.get(job["id"], "") for job in jobs))
     return table
 
 
-def alignment_table(client: Client, jobs: list[Job]) -> Table:
-    """Per learner and layer: the mean cosine between what was learned from and the true gradient."""
-    table = Table("job", "layer", "mean cosine", "expected", title="Alignment with backpropagation")
-    for job in jobs:
-        for layer, mean, expected in alignments(client, job["id"]):
-            table.add_row(Text(job.get("name") or job["id"]), layer, number(mean), number(expected))
-    return table
-
-
-def alignments(client: Client, job_id: str) -> list[tuple[str, float | None, float | None]]:
-    """(layer, mean cosine, expected cosine) of a job, in network order."""
-    layers = client.jobs.diagnostics(job_id).get("layers") or []
-    found = []
-    for layer in layers:
+def results(client: Client, job: Job) -> dict[str, str]:
+    """What the table shows of a job. The alignment is the mean over all probed steps."""
+    cost: Any = (job.get("result") or {}).get("cost") or {}
+    joules = (cost.get("energy") or {}).get("joules")
+    shown = {
+        "learner, network": f"{kind_of(job, 'learner')}, {kind_of(job, 'network')}",
+        "test rows": score_of(job) or job["status"],
+        "seconds": number(cost.get("wall_s")),
+        "FLOP": scaled(cost.get("flops")),
+        "peak memory": peak_of(job),
+        "joules": "none (see below)" if joules is None else number(joules),
+    }
+    for layer in client.jobs.diagnostics(job["id"])["layers"]:
         alignment = layer.get("alignment") or {}
-        found.append((str(layer.get("layer")), alignment.get("mean"), alignment.get("expected")))
-    return found
+        if alignment.get("mean") is not None:
+            shown[f"alignment {layer['layer']}"] = f"{alignment['mean']:.3f}"
+    return shown
+
+
+def reasons_without_joules(jobs: list[Job]) -> set[str]:
+    energies: list[Any] = [((job.get("result") or {}).get("cost") or {}).get("energy") or {} for job in jobs]
+    return {str(energy.get("reason")) for energy in energies if energy.get("joules") is None}
 
 
 def main() -> int:
@@ -113,8 +111,10 @@ def main() -> int:
             console.print(f"The service is ready after {time.monotonic() - started:.1f} s: {url}", highlight=False)
             with Client(url) as client:
                 jobs = run_jobs(client, console)
-                console.print(results_table(jobs))
-                console.print(alignment_table(client, jobs))
+                console.print(results_table(client, jobs))
+                for reason in reasons_without_joules(jobs):
+                    console.print(f"No joules: {reason}", highlight=False, markup=False)
+                console.print("Alignment: mean cosine between a layer's learning signal and the true gradient.")
             console.print(f"{time.monotonic() - started:.1f} s in all.", highlight=False)
             print_links(url, jobs, console=console, keep=arguments.keep)
             if arguments.keep:

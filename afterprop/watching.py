@@ -111,14 +111,8 @@ def display_for(console: Console) -> Display:
 def scores(content: dict[str, Any]) -> str:
     """The metrics of an evaluation event in one line: ``validation accuracy 0.98``."""
     metrics = content.get("metrics") or {}
-    flat = {
-        f"{split} {name}": value
-        for split, values in metrics.items()
-        if isinstance(values, dict)
-        for name, value in values.items()
-    }
-    wanted = [name for name in flat if name.endswith(("accuracy", "mse"))] or list(flat)
-    return " · ".join(f"{name} {number(flat[name])}" for name in wanted)
+    wanted = [name for name in ("accuracy", "mse") if name in metrics] or list(metrics)
+    return " · ".join(f"{content.get('split')} {name} {number(metrics[name])}" for name in wanted)
 
 
 def follow(client: Client, jobs: Sequence[Job], *, display: Display) -> list[Job]:

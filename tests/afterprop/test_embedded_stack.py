@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from afterprop.state_folder import birth
 from tests.embedded_stack import EmbeddedStack, alive
 
 pytestmark = pytest.mark.service
@@ -63,8 +64,8 @@ def test_sigkill_leaves_nothing_after_two_seconds_and_the_next_start_works(new_s
     assert is_ready(again.start().url)
 
 
-def test_second_up_on_the_same_folder_is_refused(new_stack: NewStack) -> None:
-    stack = new_stack().start()
+def test_second_up_on_the_same_folder_is_refused(embedded_stack: EmbeddedStack) -> None:
+    stack = embedded_stack
     second = subprocess.run(
         [sys.executable, "-m", "afterprop.cli", "up", "--port", "0", "--state-dir", str(stack.state_dir)],
         capture_output=True,
@@ -77,9 +78,8 @@ def test_second_up_on_the_same_folder_is_refused(new_stack: NewStack) -> None:
     assert is_ready(stack.url)
 
 
-def test_taken_port_is_refused(new_stack: NewStack, tmp_path: Path) -> None:
-    stack = new_stack().start()
-    port = stack.url.rpartition(":")[2]
+def test_taken_port_is_refused(embedded_stack: EmbeddedStack, tmp_path: Path) -> None:
+    port = embedded_stack.url.rpartition(":")[2]
     second = subprocess.run(
         [sys.executable, "-m", "afterprop.cli", "up", "--port", port, "--state-dir", str(tmp_path / "other")],
         capture_output=True,
@@ -100,27 +100,21 @@ def test_dead_part_is_started_again(new_stack: NewStack) -> None:
     assert wait_until(lambda: is_ready(stack.url), within_s=30)
 
 
-def test_what_a_dead_stack_left_is_ended_by_the_next_start(new_stack: NewStack) -> None:
-    stack = new_stack()
-    orphan = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"], start_new_session=True)
-    birth = Path(f"/proc/{orphan.pid}/stat").read_text().rpartition(")")[2].split()[19]
-    stack.state_dir.mkdir()
-    entry = {"name": "left-over", "pid": orphan.pid, "birth": birth}
-    (stack.state_dir / "up.json").write_text(json.dumps({"pid": 1, "url": "", "children": [entry]}))
-    stack.start()
-    assert orphan.wait(5) == -signal.SIGKILL
+def sleeper() -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"], start_new_session=True)
 
 
-def test_reused_process_number_is_not_killed(new_stack: NewStack) -> None:
+def test_start_ends_what_a_dead_stack_left_and_spares_a_reused_number(new_stack: NewStack) -> None:
     stack = new_stack()
-    bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"], start_new_session=True)
-    stack.state_dir.mkdir()
-    entry = {"name": "api", "pid": bystander.pid, "birth": "1"}
-    (stack.state_dir / "up.json").write_text(json.dumps({"pid": 1, "url": "", "children": [entry]}))
-    stack.start()
-    assert bystander.poll() is None
-    bystander.kill()
-    bystander.wait()
+    with sleeper() as orphan, sleeper() as bystander:
+        left_over = {"name": "left-over", "pid": orphan.pid, "birth": birth(orphan.pid)}
+        reused = {"name": "api", "pid": bystander.pid, "birth": "an earlier birth"}
+        stack.state_dir.mkdir()
+        (stack.state_dir / "up.json").write_text(json.dumps({"pid": 1, "url": "", "children": [left_over, reused]}))
+        stack.start()
+        assert orphan.wait(5) == -signal.SIGKILL
+        assert bystander.poll() is None
+        bystander.kill()
 
 
 LEASH = Path(__file__).parents[2] / "afterprop" / "leash.py"
