@@ -1,0 +1,93 @@
+"""What the list of jobs says."""
+
+import json
+import time
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+from urllib.parse import urlencode
+
+from sqlalchemy.orm import Session
+
+from api.answers import Page
+from api.dashboard.job_lines import best_metric, last_metric, standing, took
+from api.dependencies import Door
+from api.rows import dataset_name, job_answer
+from store import listing, workers
+from store.tables import ACTIVE
+
+LIMIT = 50
+TABS = {
+    "All": "",
+    "Waiting": "queued",
+    "Active": ",".join(ACTIVE),
+    "Paused": "paused",
+    "Succeeded": "succeeded",
+    "Failed": "failed",
+    "Cancelled": "cancelled",
+    "Expired": "expired",
+}
+NARROWING = ("learner", "network", "dataset")
+FIRST_JOB = {
+    "name": "first",
+    "dataset": {"kind": "builtin", "name": "digits"},
+    "network": {"kind": "mlp", "hidden": [128, 128]},
+    "learner": {"kind": "forward_forward"},
+}
+
+
+def list_view(
+    session: Session, door: Door, wanted: Mapping[str, str], *, cursor: str | None, base_url: str
+) -> dict[str, Any]:
+    """The content of ``job_list.html``; ``wanted`` holds ``status`` and the narrowing filters that are set."""
+    statuses = tuple(part for part in wanted.get("status", "").split(",") if part)
+    narrowing = {name: wanted[name] for name in NARROWING if name in wanted}
+    found, following = listing.page(session, limit=LIMIT, after=cursor, statuses=statuses, **narrowing)  # type: ignore[arg-type]  # three filters that are all text
+    places = workers.reasons(session, found, lease_s=door.settings.lease_s)
+    answers = [job_answer(job, places.get(job.id)) for job in found]
+    return {
+        "page": Page(data=answers, has_more=following is not None, next_cursor=following),
+        "filtered": bool(wanted),
+        "cursor": cursor,
+        "query": urlencode({**wanted, "limit": LIMIT} | ({"after": cursor} if cursor else {})),
+        "tabs": [
+            {"title": title, "href": _href({**narrowing, "status": status}), "current": status == ",".join(statuses)}
+            for title, status in TABS.items()
+        ],
+        "narrowed": [
+            {"title": name, "value": value, "href": _href({k: v for k, v in wanted.items() if k != name})}
+            for name, value in narrowing.items()
+        ],
+        "first_href": _href(wanted),
+        "older_href": _href({**wanted, "after": following}) if following else None,
+        "summary": _summary(session, door),
+        "command": _command(base_url),
+        "first_spec": json.dumps(FIRST_JOB),
+        "standing": standing,
+        "last_metric": last_metric,
+        "best_metric": best_metric,
+        "took": partial(took, now=time.time()),
+        "dataset": lambda job: dataset_name(job.resolved_spec),
+    }
+
+
+def _href(query: Mapping[str, str]) -> str:
+    given = {name: value for name, value in query.items() if value}
+    return f"/?{urlencode(given)}" if given else "/"
+
+
+def _summary(session: Session, door: Door) -> dict[str, int]:
+    living = workers.living(session, lease_s=door.settings.lease_s)
+    counts = workers.queue_counts(session)
+    return {
+        "workers": len(living),
+        "busy": sum(worker.busy for worker in living),
+        "slots": sum(worker.slots for worker in living),
+        "waiting": sum(of.get("queued", 0) for of in counts.values()),
+        "active": sum(count for of in counts.values() for status, count in of.items() if status in ACTIVE),
+    }
+
+
+def _command(base_url: str) -> str:
+    spec = {name: value for name, value in FIRST_JOB.items() if name != "name"}
+    return f"curl -X POST {base_url}v1/jobs \\\n  -H 'Content-Type: application/json' \\\n  -d '{json.dumps(spec)}'"

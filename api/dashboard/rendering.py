@@ -1,0 +1,47 @@
+"""Templates to pages. Everything that a template prints is escaped."""
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from api.dashboard import formats
+from store.settings import Settings
+
+OPENNESS = {
+    None: "Open: asks for no keys, answers on this machine alone",
+    "loopback-published": "Open: asks for no keys; its port is to be published on 127.0.0.1 alone",
+}
+
+_templates = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_templates.filters |= {
+    "figure": formats.figure,
+    "share": formats.share,
+    "duration": formats.duration,
+    "moment": formats.moment,
+    "words": formats.words,
+}
+
+
+def page(template: str, settings: Settings, *, status: int = 200, place: str = "jobs", **content: Any) -> HTMLResponse:
+    """The template filled with ``content``. Never kept: a page shows a moment."""
+    text = _templates.get_template(template).render(
+        **content,
+        place=place,
+        version=version("afterprop"),
+        openness=OPENNESS.get(settings.open, OPENNESS[None]),
+    )
+    return HTMLResponse(text, status_code=status, headers={"Cache-Control": "no-store"})
+
+
+def message(settings: Settings, *, status: int, title: str, detail: str, code: str) -> HTMLResponse:
+    """A page that says one thing."""
+    return page("message.html", settings, status=status, place="", title=title, detail=detail, code=code)

@@ -1,0 +1,124 @@
+// The charts of a job: which series go into which chart.
+
+import { download, read } from "./api_client.js";
+import { element, setText } from "./elements.js";
+import { words } from "./formats.js";
+import { depthColor, draw, load, onThemeChange, splitColor } from "./plotting.js";
+
+const AXES = { step: "step", wall_s: "seconds of training", samples: "samples seen" };
+const METRICS = ["accuracy", "mse"];
+const ALWAYS = ["loss", ...METRICS, "grad_norm", "alignment_cosine", "alignment_expected"];
+const MAX_POINTS = 400;
+const MAX_GAPS = 40;
+
+/** Keeps the charts of one job. */
+export class Charts {
+  #job;
+  #plotly;
+  #series = [];
+  #axis = document.getElementById("x-axis");
+  #logLoss = document.getElementById("log-loss");
+  #other = document.getElementById("other-select");
+
+  constructor(jobId, plotlyUrl) {
+    this.#job = jobId;
+    this.#plotly = plotlyUrl;
+    const again = () => this.refresh().catch(() => {});
+    this.#axis.addEventListener("change", again);
+    this.#other.addEventListener("change", again);
+    this.#logLoss.addEventListener("change", () => this.#drawAll());
+    onThemeChange(() => this.#drawAll());
+  }
+
+  /** Reads the points anew and draws them. */
+  async refresh() {
+    const names = [...ALWAYS, ...(this.#other.value ? [this.#other.value] : [])];
+    const query = new URLSearchParams({ names: [...new Set(names)].join(","), max_points: MAX_POINTS, x: this.#axis.value });
+    const { data } = await read(`/v1/jobs/${this.#job}/series/query?${query}`);
+    this.#series = data.filter(({ parameter, x }) => parameter === null && x.length > 0);
+    await this.#drawAll();
+  }
+
+  /** Offers all series of the catalogue in the last chart. */
+  async refreshChoices() {
+    const { data } = await read(`/v1/jobs/${this.#job}/series`);
+    const offered = [...new Set(data.map(({ name }) => name))].filter((name) => !ALWAYS.includes(name));
+    const known = new Set(Array.from(this.#other.options, ({ value }) => value));
+    for (const name of offered) if (!known.has(name)) this.#other.append(element("option", { value: name }, words(name)));
+    if (this.#other.options.length && !known.size) this.#other.value = offered.includes("update_ratio") ? "update_ratio" : offered[0];
+    figureOf("other").hidden = offered.length === 0;
+  }
+
+  /** All points that the service gives at once, as CSV. */
+  async csv() {
+    return download(`/v1/jobs/${this.#job}/series/query?max_points=2000`, "text/csv");
+  }
+
+  async #drawAll() {
+    if (this.#series.length === 0) return;
+    const plotly = await load(this.#plotly);
+    const metric = METRICS.find((name) => this.#whole(name).length > 0);
+    const bySplit = (name) => this.#whole(name).map((found) => trace(found, found.split ?? "train", splitColor(found.split)));
+    await this.#show(plotly, "loss", bySplit("loss"), { yTitle: "loss", logarithmic: this.#logLoss.checked });
+    if (metric) setText(figureOf("metric").querySelector("[data-title]"), metric === "mse" ? "Mean squared error" : "Accuracy");
+    await this.#show(plotly, "metric", metric ? bySplit(metric) : [], { yTitle: metric });
+    await this.#show(plotly, "gradient", this.#byLayer("grad_norm"), { yTitle: "L2 norm", logarithmic: true });
+    const expected = this.#byLayer("alignment_expected", { dash: "dot", showlegend: false });
+    await this.#show(plotly, "alignment", [...this.#byLayer("alignment_cosine"), ...expected], { yTitle: "cosine" });
+    await this.#showOther(plotly);
+  }
+
+  async #showOther(plotly) {
+    const name = this.#other.value;
+    if (!name) return;
+    const unit = this.#series.find((found) => found.name === name)?.unit ?? "";
+    const traces = this.#byLayer(name);
+    const shown = traces.length ? traces : this.#whole(name).map((found) => trace(found, found.split ?? "train", splitColor(found.split)));
+    const spread = extent(shown.flatMap(({ y }) => y));
+    await this.#show(plotly, "other", shown, { yTitle: unit || words(name), logarithmic: spread > 100 });
+  }
+
+  async #show(plotly, name, traces, options) {
+    const figure = figureOf(name);
+    const fixed = name === "loss" || name === "gradient";
+    const hidden = traces.length === 0 && !fixed;
+    if (figure.hidden !== hidden && name !== "other") figure.hidden = hidden;
+    if (traces.length === 0) return;
+    const lost = traces.flatMap(({ x, y }) => x.filter((_, index) => y[index] === null));
+    const gaps = [...new Set(lost)].slice(0, MAX_GAPS);
+    if (name === "loss" || name === "gradient") setText(figure.querySelector("[data-note]"), gapNote(gaps, this.#axis.value));
+    await draw(plotly, figure.querySelector(".plot"), { traces, gaps, xTitle: AXES[this.#axis.value], ...options });
+  }
+
+  #whole(name) {
+    return this.#series.filter((found) => found.name === name && found.layer === null);
+  }
+
+  #byLayer(name, style = {}) {
+    const layers = this.#layers();
+    return this.#series.filter((found) => found.name === name && found.layer !== null)
+      .map((found) => ({ ...trace(found, found.layer, depthColor(layers.indexOf(found.layer), layers.length)), ...style, legendgroup: found.layer }));
+  }
+
+  #layers() {
+    return [...new Set(this.#series.filter(({ layer }) => layer !== null).map(({ layer }) => layer))];
+  }
+}
+
+function trace({ x, y, split }, name, color) {
+  return { name, x, y, color, markers: split !== "train" && split !== null };
+}
+
+function figureOf(name) {
+  return document.getElementById(`${name}-figure`);
+}
+
+function gapNote(gaps, axis) {
+  return gaps.length === 0 ? "" : `not finite from ${AXES[axis]} ${gaps[0]}`;
+}
+
+function extent(values) {
+  const positive = values.filter((value) => value > 0);
+  if (positive.length < values.filter((value) => value !== null).length) return 0;
+  return positive.length ? Math.max(...positive) / Math.min(...positive) : 0;
+}

@@ -1,0 +1,76 @@
+"""The files that pages load: our own modules and styles, Swagger UI and plotly.js out of their installed packages."""
+
+import gzip
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+
+OWN = Path(__file__).parent / "static"
+MEDIA_TYPES = {
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+PLOTLY = f"plotly-{version('plotly')}.js"
+SWAGGER = ("swagger-ui-bundle.js", "swagger-ui.css")
+
+IMMUTABLE = "public, max-age=31536000, immutable"
+REVALIDATED = "no-cache"
+
+
+@dataclass(frozen=True)
+class StaticFile:
+    """A file as it is sent. It is kept compressed alone: nearly every browser takes that form."""
+
+    gzipped: bytes
+    media_type: str
+    etag: str
+    cache_control: str
+
+    @property
+    def plain(self) -> bytes:
+        return gzip.decompress(self.gzipped)
+
+
+def find(name: str) -> StaticFile | None:
+    """The file of this name, or None. Only names that are listed here lead anywhere."""
+    read = _sources().get(name)
+    if read is None:
+        return None
+    if name in (PLOTLY, *SWAGGER):
+        return _kept(name)
+    return _static_file(name, read())
+
+
+@lru_cache(maxsize=8)
+def _kept(name: str) -> StaticFile:
+    return _static_file(name, _sources()[name]())
+
+
+def _static_file(name: str, body: bytes) -> StaticFile:
+    return StaticFile(
+        gzipped=gzip.compress(body, 6, mtime=0),
+        media_type=MEDIA_TYPES[Path(name).suffix],
+        etag=f'"{hashlib.sha256(body).hexdigest()[:32]}"',
+        cache_control=IMMUTABLE if name == PLOTLY else REVALIDATED,
+    )
+
+
+@lru_cache(maxsize=1)
+def _sources() -> dict[str, Callable[[], bytes]]:
+    sources: dict[str, Callable[[], bytes]] = {path.name: path.read_bytes for path in OWN.iterdir()}
+    swagger = files("fastapi_offline") / "static"
+    sources |= {name: (swagger / name).read_bytes for name in SWAGGER}
+    sources[PLOTLY] = _plotly
+    return sources
+
+
+def _plotly() -> bytes:
+    from plotly.offline import get_plotlyjs  # on first use: it costs 15 MB that a service without visitors never needs
+
+    library: str = get_plotlyjs()
+    return library.encode()
