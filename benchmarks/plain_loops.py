@@ -21,6 +21,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 VALIDATION_ROWS = 6000
+MEAN, DEVIATION = 0.1307, 0.3081
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -71,7 +72,7 @@ class OneByOne(Dataset[tuple[torch.Tensor, int]]):
         picture = self.images[index].numpy()
         tensor = torch.from_numpy(np.array(picture, np.uint8, copy=True)).view(28, 28, 1)
         tensor = tensor.permute(2, 0, 1).contiguous().to(torch.float32).div(255)
-        mean, deviation = torch.as_tensor([0.1307]).view(-1, 1, 1), torch.as_tensor([0.3081]).view(-1, 1, 1)
+        mean, deviation = torch.as_tensor([MEAN]).view(-1, 1, 1), torch.as_tensor([DEVIATION]).view(-1, 1, 1)
         return tensor.clone().sub_(mean).div_(deviation), int(self.labels[index])
 
 
@@ -83,6 +84,8 @@ def train(kind: str, folder: Path, *, epochs: int, batch_size: int, seed: int, f
     rows = torch.randperm(len(x))
     train_rows, validation_rows = rows[VALIDATION_ROWS:], rows[:VALIDATION_ROWS]
     x, y, validation_x, validation_y = x[train_rows], y[train_rows], x[validation_rows], y[validation_rows]
+    if kind == "dataloader":
+        validation_x, test_x = ((pictures - MEAN) / DEVIATION for pictures in (validation_x, test_x))
     loader = DataLoader(OneByOne(images[train_rows], labels[train_rows]), batch_size=batch_size, shuffle=True)
     started = time.perf_counter()
     net = network()
