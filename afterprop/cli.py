@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # Everything but typer is imported where it is used: the command starts in a blink.
 
 FAILED, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
+WIDTH_OF_A_FILE = 160
 RETRIES = 2  # a person is waiting
 
 app = typer.Typer(
@@ -168,7 +169,8 @@ def client() -> "Client":
 def console(*, stderr: bool = False) -> "Console":
     from rich.console import Console
 
-    return Console(stderr=stderr)
+    made = Console(stderr=stderr)
+    return made if made.is_terminal else Console(stderr=stderr, width=WIDTH_OF_A_FILE)
 
 
 def print_json(value: Any) -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
-from rich.text import Text
 
 from afterprop import leash
 from afterprop.answers import Job
@@ -70,7 +70,7 @@ def results_table(client: Client, jobs: list[Job]) -> Table:
     for job in jobs:
         for name, value in results(client, job).items():
             rows.setdefault(name, {})[job["id"]] = value
-    table = Table("", *(Text(job.get("name") or job["id"]) for job in jobs), title="Results")
+    table = Table("", *(escape(job.get("name") or job["id"]) for job in jobs), title="Results")
     for name, values in rows.items():
         table.add_row(name, *(values.get(job["id"], "") for job in jobs))
     return table

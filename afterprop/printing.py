@@ -4,13 +4,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from afterprop.answers import Job, Problem
 from afterprop.errors import ProblemError
 
 STATUS_STYLE = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "expired": "yellow", "running": "cyan"}
+ID_WIDTH = 36
 SCORES = ("accuracy", "mse", "loss")
 
 
@@ -38,7 +39,8 @@ def print_error(error: Exception, *, console: Console) -> None:
 
 
 def print_jobs(jobs: Iterable[Job], *, console: Console) -> None:
-    table = Table("id", "status", "learner", "network", "data", "score", "name", box=None, header_style="bold")
+    whole_id = Column("id", no_wrap=True, min_width=ID_WIDTH)
+    table = Table(whole_id, "status", "learner", "network", "data", "score", "name", box=None, header_style="bold")
     for job in jobs:
         status = job["status"]
         table.add_row(
