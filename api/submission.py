@@ -26,11 +26,11 @@ def submit(
     patch: Sequence[dict[str, Any]] | None = None,
 ) -> Response:
     """202 with the new job; 200 with the job of an earlier request with the same key and body."""
-    resolved = spec.resolved()
     with door.database.writing.begin() as session:
         earlier = idempotency.begin(session, key, request_sha256=request_sha256) if key else None
         if earlier is not None:
             return _answer(queued_answer(session, jobs.get(session, earlier), door), replayed=True)
+        resolved = _with_device(session, spec.resolved(), door)
         job = jobs.create(
             session,
             spec=posted,
@@ -46,6 +46,14 @@ def submit(
         answer = queued_answer(session, job, door)
     door.bell.ring(job.resource_class)
     return _answer(answer, replayed=False)
+
+
+def _with_device(session: Session, resolved: dict[str, Any], door: Door) -> dict[str, Any]:
+    """``auto`` written out: it decides the numbers, so a later attempt must not choose again."""
+    if resolved["resources"]["device"] == "auto":
+        classes = {name for worker in workers.living(session, lease_s=door.settings.lease_s) for name in worker.classes}
+        resolved["resources"]["device"] = "cuda" if "gpu" in classes else "cpu"
+    return resolved
 
 
 def queued_answer(session: Session, job: Job, door: Door) -> JobAnswer:

@@ -33,7 +33,9 @@ LabelValue = Annotated[str, StringConstraints(max_length=255)]
 class ResourcesSpec(Spec):
     """What the job asks of the worker."""
 
-    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: cpu")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="auto: cuda where a live worker offers a GPU when the job is posted, else cpu"
+    )
     threads: int = Field(default=1, ge=1, le=256, description="CPU threads; the number decides bits as well as speed")
 
 
