@@ -207,7 +207,7 @@ def follow_to_the_end(service: "Client", job: "Job", *, as_json: bool) -> None:
             print_json(ended)
         else:
             warn_without_worker(job)
-            [ended] = follow(service, [job], display=display_for(console()))
+            [ended] = follow(service, [job], display=display_for(console(), [job]))
             print_job(ended, url=service.url, console=console())
     except KeyboardInterrupt:
         print(f"The job goes on: afterprop watch {job['id']}, or afterprop cancel {job['id']}", file=sys.stderr)

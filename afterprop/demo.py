@@ -15,7 +15,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from afterprop import leash
 from afterprop.answers import Job
@@ -61,7 +61,7 @@ def run_jobs(client: Client, console: Console) -> list[Job]:
     jobs = [client.jobs.create(read_spec(str(EXAMPLES / f"{name}.yaml"))) for name in JOBS]
     for job in jobs:
         console.print(f"Posted {job['id']}  {job.get('name')}", highlight=False, markup=False)
-    return follow(client, jobs, display=display_for(console))
+    return follow(client, jobs, display=display_for(console, jobs))
 
 
 def results_table(client: Client, jobs: list[Job]) -> Table:
@@ -70,7 +70,7 @@ def results_table(client: Client, jobs: list[Job]) -> Table:
     for job in jobs:
         for name, value in results(client, job).items():
             rows.setdefault(name, {})[job["id"]] = value
-    table = Table("", *(escape(job.get("name") or job["id"]) for job in jobs), title="Results")
+    table = Table(Column("", no_wrap=True), *(escape(job.get("name") or job["id"]) for job in jobs), title="Results")
     for name, values in rows.items():
         table.add_row(name, *(values.get(job["id"], "") for job in jobs))
     return table

@@ -40,8 +40,7 @@ class Display(ABC):
 class Bars(Display):
     """A progress bar per job, for a terminal."""
 
-    def __init__(self, console: Console) -> None:
-        self._tasks: dict[str, TaskID] = {}
+    def __init__(self, console: Console, jobs: Sequence[Job]) -> None:
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -51,6 +50,10 @@ class Bars(Display):
             TextColumn("{task.fields[score]}"),
             console=console,
         )
+        self._tasks: dict[str, TaskID] = {
+            job["id"]: self._progress.add_task(escape(job.get("name") or job["id"]), total=None, status="", score="")
+            for job in jobs
+        }
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -62,9 +65,6 @@ class Bars(Display):
         self._progress.stop()
 
     def show(self, job: Job, event: Event) -> None:
-        if job["id"] not in self._tasks:
-            title = escape(job.get("name") or job["id"])
-            self._tasks[job["id"]] = self._progress.add_task(title, total=None, status="", score="")
         task = self._tasks[job["id"]]
         if event.type in ("status", "end"):
             self._progress.update(task, status=str(event.content.get("status", "")))
@@ -104,8 +104,8 @@ class Lines(Display):
             self._said_at.setdefault(job["id"], now)
 
 
-def display_for(console: Console) -> Display:
-    return Bars(console) if console.is_terminal else Lines(console)
+def display_for(console: Console, jobs: Sequence[Job]) -> Display:
+    return Bars(console, jobs) if console.is_terminal else Lines(console)
 
 
 def scores(content: dict[str, Any]) -> str:
