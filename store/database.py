@@ -103,6 +103,7 @@ def _connect_postgresql(url: URL, role: Role) -> Database:
         connect_args={
             "options": options,
             "connect_timeout": connect_s,
+            "client_encoding": "utf8",  # a server without an encoding of its own would answer in bytes
             "keepalives_idle": 5,
             "tcp_user_timeout": 10000,
         },

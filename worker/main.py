@@ -17,6 +17,7 @@ from celery import Celery, signals
 from celery.platforms import SecurityWarning
 from celery.worker import state
 
+from specs.version import VERSION
 from store import workers
 from store.database import connect
 from store.identifiers import new_id
@@ -128,7 +129,7 @@ def _register(shop: Workshop, devices: list[dict[str, Any]]) -> bool:
 
 def _versions() -> dict[str, Any]:
     return {
-        "afterprop": version("afterprop"),
+        "afterprop": VERSION,
         "python": platform.python_version(),
         "torch": version("torch"),  # read from its metadata, not imported
         "celery": version("celery"),

@@ -1,6 +1,5 @@
 """Templates to pages. Everything that a template prints is escaped."""
 
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from api.dashboard import formats
+from specs.version import VERSION
 from store.settings import Settings
 
 OPENNESS = {
@@ -36,7 +36,7 @@ def page(template: str, settings: Settings, *, status: int = 200, place: str = "
     text = _templates.get_template(template).render(
         **content,
         place=place,
-        version=version("afterprop"),
+        version=VERSION,
         openness=OPENNESS.get(settings.open, OPENNESS[None]),
     )
     return HTMLResponse(text, status_code=status, headers={"Cache-Control": "no-store"})
