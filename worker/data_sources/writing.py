@@ -32,7 +32,7 @@ def write(
         _save(folder / f"{split}_x.npy", _scaled(table.x, chosen, shift, scale, dtype), digest)
         y = table.y[chosen]
         if signature.task == "regression":
-            y = y.reshape(len(y), -1).astype(dtype)
+            y = table.y.reshape(len(table.y), -1)[chosen].astype(dtype)
         _save(folder / f"{split}_y.npy", y, digest)
         if table.dt is not None:
             _save(folder / f"{split}_dt.npy", table.dt[chosen].astype(dtype), digest)

@@ -1,0 +1,109 @@
+"""Nothing that is measured, and no interruption, changes a bit: for every learner on every network."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from specs.compatibility import refusals
+from specs.job import JobSpec
+from specs.learners import LEARNER_SPECS
+from specs.networks import NETWORK_SPECS
+from specs.reports import Checkpoint, Progress
+from tests.worker_training.running import (
+    LEARNERS,
+    NETWORKS,
+    NOTHING_MEASURED,
+    Listener,
+    attempt,
+    job,
+    last_checkpoint,
+    train,
+)
+from worker.loop import Stop
+
+
+def _trains(learner: str, network: str) -> bool:
+    fields = job(learner, network)
+    spec = JobSpec.model_validate({**fields, "learner": {"kind": "backprop"}})
+    rule = next(kind for kind in LEARNER_SPECS if kind.model_fields["kind"].default == learner)
+    return not refusals(rule(), spec.network)
+
+
+PAIRS = [(learner, network) for learner in LEARNERS for network in NETWORKS if _trains(learner, network)]
+
+
+def test_every_kind_is_in_these_tests() -> None:
+    assert set(LEARNERS) == {kind.model_fields["kind"].default for kind in LEARNER_SPECS}
+    assert {spec["kind"] for spec in NETWORKS.values()} == {kind.model_fields["kind"].default for kind in NETWORK_SPECS}
+
+
+@pytest.mark.parametrize(("learner", "network"), PAIRS)
+def test_diagnostics_change_no_bit(learner: str, network: str, tmp_path: Path) -> None:
+    measured = train(job(learner, network), tmp_path)
+    plain = train(job(learner, network, diagnostics=NOTHING_MEASURED), tmp_path)
+    assert measured.result.weights_sha256 == plain.result.weights_sha256
+    assert measured.series["grad_norm", None, "train"].keys() == set(range(1, 8))
+    assert ("grad_norm", None, "train") not in plain.series
+
+
+@pytest.mark.parametrize(("learner", "network"), PAIRS)
+def test_resumed_job_equals_an_undisturbed_one(learner: str, network: str, tmp_path: Path) -> None:
+    fields = job(learner, network, training={"micro_batch_size": 50})
+    undisturbed = train(fields, tmp_path)
+    stopped = _stop_after(fields, 4, tmp_path)
+    resumed = train(fields, tmp_path, resume=last_checkpoint(stopped))
+    assert resumed.attempt.loop.step == 7
+    assert resumed.result.weights_sha256 == undisturbed.result.weights_sha256
+    assert resumed.result.metrics == undisturbed.result.metrics
+    assert resumed.result.receipt["loss_trace_sha256"] == undisturbed.result.receipt["loss_trace_sha256"]
+    assert resumed.result.cost["flops"] == undisturbed.result.cost["flops"]
+
+
+def _stop_after(fields: dict[str, Any], step: int, folder: Path) -> Listener:
+    """Trains up to the first look after ``step`` steps, as a pause does."""
+    link = Listener()
+    made = attempt(fields, folder, link=link)
+    one_step = made.loop._one_step
+
+    def stop_after_it() -> None:
+        one_step()
+        made.loop._poll._next = 0.0
+        if made.loop.step >= step:
+            link.stop_reason = "pause"
+
+    made.loop._one_step = stop_after_it  # type: ignore[method-assign]
+    with pytest.raises(Stop):
+        made.run()
+    assert link.of(Checkpoint)[-1].step == step
+    return link
+
+
+def test_same_seed_gives_the_same_bits_and_another_seed_others(tmp_path: Path) -> None:
+    first, second = (train(job("backprop", "mlp"), tmp_path) for _ in range(2))
+    other = train(job("backprop", "mlp", training={"seed": 4}), tmp_path)
+    assert first.result.weights_sha256 == second.result.weights_sha256 != other.result.weights_sha256
+
+
+@pytest.mark.parametrize("damage", ["optimizer.", "network.", "network.blocks.0"])
+def test_resume_without_a_part_of_the_state_is_found_out(damage: str, tmp_path: Path) -> None:
+    """The negative control of the tests above: equal bits need all of the checkpoint."""
+    from worker import checkpoint, resumption
+
+    fields = job("backprop", "mlp_batch_norm")
+    undisturbed = train(fields, tmp_path)
+    link = _stop_after(fields, 4, tmp_path)
+    saved = checkpoint.load(Path(last_checkpoint(link)["path"]))
+    kept = {name: tensor for name, tensor in saved.tensors.items() if not name.startswith(damage)}
+    made = attempt(fields, tmp_path)
+    if damage == "optimizer.":
+        resumption.resume(made.loop, checkpoint.Snapshot(kept, saved.state))
+        assert made.run().weights_sha256 != undisturbed.result.weights_sha256
+    else:
+        with pytest.raises(checkpoint.CorruptCheckpoint):
+            resumption.resume(made.loop, checkpoint.Snapshot(kept, saved.state))
+
+
+def test_first_step_is_reported_at_once(tmp_path: Path) -> None:
+    link = train(job("backprop", "mlp"), tmp_path).link
+    assert link.of(Progress)[0].step == 1
