@@ -1,6 +1,7 @@
 """Measured series: float32 segments with the attempt in the key, so that a resumed job doubles nothing.
 
-A point of attempt a at step s counts unless a later attempt resumed from a step before s.
+A point of attempt a at step s counts unless a later attempt resumed from a step before s. A series is its name and
+scope; which quantities travelled in one block is a matter of storage, so one series may lie in several blocks.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ from store.tables import Attempt, SeriesBlock, SeriesSegment
 
 Steps = npt.NDArray[np.int32]
 Values = npt.NDArray[np.float32]
+Scope = tuple[str, str | None, int, str | None, str | None]
 
 MAX_POINTS = 1024  # of one segment
 
@@ -112,14 +114,22 @@ def read(
         return []
     horizon = _horizons(session, job_id)
     segments = _segments(session, [row.id for row in blocks], step_from, step_to)
-    found: list[Points] = []
+    pieces: dict[Scope, list[tuple[str, Steps, Values]]] = {}
     for row in blocks:
         steps, values = _assemble(row, segments.get(row.id, []), horizon, step_from, step_to)
         for index, (name, unit) in enumerate(zip(row.quantities, row.units, strict=True)):
             if names is None or name in names:
-                scope = (row.layer, row.layer_index, row.parameter, row.split)
-                found.append(Points(name, *scope, unit=unit, steps=steps, values=values[index]))
-    return found
+                scope = (name, row.layer, row.layer_index, row.parameter, row.split)
+                pieces.setdefault(scope, []).append((unit, steps, values[index]))
+    return [_joined(scope, found) for scope, found in pieces.items()]
+
+
+def _joined(scope: Scope, pieces: Sequence[tuple[str, Steps, Values]]) -> Points:
+    """One series from the blocks that it lies in."""
+    steps = np.concatenate([piece[1] for piece in pieces])
+    order = np.argsort(steps, kind="stable")
+    values = np.concatenate([piece[2] for piece in pieces])
+    return Points(*scope, unit=pieces[0][0], steps=steps[order], values=values[order])
 
 
 def _key(block: Block) -> str:

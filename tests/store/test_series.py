@@ -90,6 +90,15 @@ def test_a_resumed_attempt_replaces_what_the_lost_one_measured_after_the_checkpo
     assert points.values.tolist() == [1, 1, 1, 2, 2, 2]
 
 
+def test_a_series_that_lies_in_two_blocks_is_one_series(database: Database) -> None:
+    job_id = _claimed(database)
+    _append(database, job_id, 1, [1, 3], [1, 3])
+    _append(database, job_id, 1, [2, 4], [2, 4], [20, 40])
+    first, second = _read(database, job_id)
+    assert (first.steps.tolist(), first.values.tolist()) == ([1, 2, 3, 4], [1, 2, 3, 4])
+    assert second.steps.tolist() == [2, 4]
+
+
 def test_a_window_and_a_name_choose_points(database: Database) -> None:
     job_id = _claimed(database)
     _append(database, job_id, 1, [1, 2, 3, 4], [1, 2, 3, 4], [5, 6, 7, 8])
