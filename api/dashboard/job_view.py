@@ -109,7 +109,7 @@ def _network(spec: dict[str, Any]) -> str:
 
 
 def _optimizer(spec: dict[str, Any]) -> str:
-    return f"{words(spec['kind'])}, rate {figure(spec['lr'])}" if "lr" in spec else words(spec["kind"])
+    return f"{words(spec['kind'])}, rate {spec['lr']:g}" if "lr" in spec else words(spec["kind"])
 
 
 def _best_text(job: JobAnswer) -> str:

@@ -145,16 +145,16 @@ def attempt_table(attempts: Sequence[AttemptAnswer]) -> Table:
     columns = [
         Column("No."),
         Column("Device"),
-        Column("Worker"),
+        Column("Host"),
         Column("Started"),
         Column("From step", True),
-        Column("How it ended"),
+        Column("End"),
     ]
     rows: list[list[Cell]] = [
         [
             str(row.number),
             row.device or NOTHING,
-            f"{row.host}, process {row.trainer_pid or row.worker_pid}",
+            row.host,
             {"time": row.started_at},
             figure(row.resumed_from_step),
             words(row.exit_cause) if row.exit_cause else "under way",

@@ -23,7 +23,7 @@ export class Charts {
   constructor(jobId, plotlyUrl) {
     this.#job = jobId;
     this.#plotly = plotlyUrl;
-    const again = () => this.refresh().catch(() => {});
+    const again = () => this.refresh().catch(() => {}); // the page itself says when the service is away
     this.#axis.addEventListener("change", again);
     this.#other.addEventListener("change", again);
     this.#logLoss.addEventListener("change", () => this.#drawAll());
@@ -32,6 +32,7 @@ export class Charts {
 
   /** Reads the points anew and draws them. */
   async refresh() {
+    await this.#refreshChoices();
     const names = [...ALWAYS, ...(this.#other.value ? [this.#other.value] : [])];
     const query = new URLSearchParams({ names: [...new Set(names)].join(","), max_points: MAX_POINTS, x: this.#axis.value });
     const { data } = await read(`/v1/jobs/${this.#job}/series/query?${query}`);
@@ -40,7 +41,7 @@ export class Charts {
   }
 
   /** Offers all series of the catalogue in the last chart. */
-  async refreshChoices() {
+  async #refreshChoices() {
     const { data } = await read(`/v1/jobs/${this.#job}/series`);
     const offered = [...new Set(data.map(({ name }) => name))].filter((name) => !ALWAYS.includes(name));
     const known = new Set(Array.from(this.#other.options, ({ value }) => value));
@@ -59,12 +60,12 @@ export class Charts {
     const plotly = await load(this.#plotly);
     const metric = METRICS.find((name) => this.#whole(name).length > 0);
     const bySplit = (name) => this.#whole(name).map((found) => trace(found, found.split ?? "train", splitColor(found.split)));
-    await this.#show(plotly, "loss", bySplit("loss"), { yTitle: "loss", logarithmic: this.#logLoss.checked });
+    await this.#show(plotly, "loss", bySplit("loss"), { logarithmic: this.#logLoss.checked });
     if (metric) setText(figureOf("metric").querySelector("[data-title]"), metric === "mse" ? "Mean squared error" : "Accuracy");
-    await this.#show(plotly, "metric", metric ? bySplit(metric) : [], { yTitle: metric });
-    await this.#show(plotly, "gradient", this.#byLayer("grad_norm"), { yTitle: "L2 norm", logarithmic: true });
-    const expected = this.#byLayer("alignment_expected", { dash: "dot", showlegend: false });
-    await this.#show(plotly, "alignment", [...this.#byLayer("alignment_cosine"), ...expected], { yTitle: "cosine" });
+    await this.#show(plotly, "metric", metric ? bySplit(metric) : []);
+    await this.#show(plotly, "gradient", this.#byLayer("grad_norm"), { logarithmic: true });
+    const expected = this.#byLayer("alignment_expected", { dash: "dot", plain: true, showlegend: false });
+    await this.#show(plotly, "alignment", [...this.#byLayer("alignment_cosine"), ...expected]);
     await this.#showOther(plotly);
   }
 
@@ -75,10 +76,10 @@ export class Charts {
     const traces = this.#byLayer(name);
     const shown = traces.length ? traces : this.#whole(name).map((found) => trace(found, found.split ?? "train", splitColor(found.split)));
     const spread = extent(shown.flatMap(({ y }) => y));
-    await this.#show(plotly, "other", shown, { yTitle: unit || words(name), logarithmic: spread > 100 });
+    await this.#show(plotly, "other", shown, { yTitle: unit, logarithmic: spread > 100 });
   }
 
-  async #show(plotly, name, traces, options) {
+  async #show(plotly, name, traces, options = {}) {
     const figure = figureOf(name);
     const fixed = name === "loss" || name === "gradient";
     const hidden = traces.length === 0 && !fixed;

@@ -66,8 +66,10 @@ export function metricText(name, value) {
 export function moment(rfc3339) {
   const then = new Date(rfc3339);
   const today = then.toDateString() === new Date().toDateString();
-  const clock = then.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
-  return today ? clock : `${then.toLocaleDateString()} ${clock}`;
+  const clock = { hour: "2-digit", minute: "2-digit" };
+  if (today) return then.toLocaleTimeString([], { ...clock, second: "2-digit" });
+  const year = then.getFullYear() === new Date().getFullYear() ? undefined : "numeric";
+  return then.toLocaleString([], { day: "numeric", month: "short", year, ...clock });
 }
 
 /** Seconds from the first claim of a job to its end, or to now. */

@@ -74,7 +74,7 @@ async function showFiles() {
   const [artifacts, checkpoints] = await Promise.all([
     read(`/v1/jobs/${jobId}/artifacts`), read(`/v1/jobs/${jobId}/checkpoints`),
   ]);
-  showTable("files", fileTable(job, artifacts.data, checkpoints.data), "No file yet.");
+  showTable("files", fileTable(artifacts.data, checkpoints.data), "No file yet.");
 }
 
 function addEvent(event) {
@@ -95,7 +95,7 @@ async function refresh() {
   dirty = false;
   readAt = Date.now();
   showJob(await read(`/v1/jobs/${jobId}`));
-  await Promise.all([charts.refresh(), charts.refreshChoices(), showResults(), showFiles()]);
+  await Promise.all([charts.refresh(), showResults(), showFiles()]);
 }
 
 /** Looks again when something happened, or after a quiet while; slower where answers are slow. */

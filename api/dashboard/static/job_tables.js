@@ -81,21 +81,20 @@ function latest(quantities, name, format) {
 }
 
 /** What the job left, and from what it could go on. */
-export function fileTable(job, artifacts, checkpoints) {
+export function fileTable(artifacts, checkpoints) {
   const columns = [{ title: "File" }, { title: "Size", number: true }, { title: "SHA-256" }];
-  const files = artifacts.map(({ name, size_bytes, sha256 }) =>
-    [{ text: name, href: `/v1/jobs/${job.id}/artifacts/${encodeURIComponent(name)}` }, size(size_bytes), sha256.slice(0, 12)]);
-  const kept = checkpoints.map(({ step, size_bytes, sha256 }) =>
-    [`checkpoint, step ${figure(step)}`, size(size_bytes), sha256.slice(0, 12)]);
+  const files = artifacts.map(({ name, url, bytes, sha256 }) => [{ text: name, href: url }, size(bytes), sha256.slice(0, 12)]);
+  const kept = checkpoints.map(({ step, bytes, sha256 }) =>
+    [`checkpoint, step ${figure(step)}`, size(bytes), sha256.slice(0, 12)]);
   return { columns, rows: [...files, ...kept] };
 }
 
 /** Executions, oldest first. */
 export function attemptTable(attempts) {
-  const columns = [{ title: "No." }, { title: "Device" }, { title: "Worker" }, { title: "Started" },
-    { title: "From step", number: true }, { title: "How it ended" }];
+  const columns = [{ title: "No." }, { title: "Device" }, { title: "Host" }, { title: "Started" },
+    { title: "From step", number: true }, { title: "End" }];
   const rows = attempts.map((row) => [
-    String(row.number), row.device ?? NOTHING, `${row.host}, process ${row.trainer_pid ?? row.worker_pid}`,
+    String(row.number), row.device ?? NOTHING, row.host,
     { time: row.started_at }, figure(row.resumed_from_step), row.exit_cause ? words(row.exit_cause) : "under way",
   ]);
   return { columns, rows };

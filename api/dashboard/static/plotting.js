@@ -34,14 +34,15 @@ export function depthColor(index, count) {
   return `rgb(${mixed.join(",")})`;
 }
 
-/** Draws traces [{name, x, y, color, dash, markers}] into an element, or draws them anew. */
-export async function draw(plotly, target, { traces, xTitle, yTitle, logarithmic = false, gaps = [] }) {
+/** Draws traces [{name, x, y, color, dash, markers, plain}] into an element, or draws them anew. */
+export async function draw(plotly, target, { traces, xTitle, yTitle = "", logarithmic = false, gaps = [] }) {
   const again = () => draw(plotly, target, { traces, xTitle, yTitle, logarithmic, gaps });
   if (!drawn.has(target)) target.replaceChildren();
   drawn.set(target, again);
   await plotly.react(target, traces.map(plotted), layout({ xTitle, yTitle, logarithmic, gaps }), CONFIG);
 }
 
+const LOGARITHMIC = { type: "log", exponentformat: "power", minor: { ticks: "outside", ticklen: 3, showgrid: false }, dtick: 1 };
 const CONFIG = {
   displaylogo: false,
   responsive: true,
@@ -49,10 +50,10 @@ const CONFIG = {
   toImageButtonOptions: { format: "png", scale: 2 },
 };
 
-function plotted({ name, x, y, color, dash, markers, legendgroup, showlegend = true }) {
+function plotted({ name, x, y, color, dash, markers, plain, legendgroup, showlegend = true }) {
   const few = x.length < 40;
   return {
-    type: "scatter", mode: markers || few ? "lines+markers" : "lines", name, x, y, connectgaps: false, legendgroup, showlegend,
+    type: "scatter", mode: (markers || few) && !plain ? "lines+markers" : "lines", name, x, y, connectgaps: false, legendgroup, showlegend,
     line: { color, width: 1.7, dash }, marker: { size: few ? 5 : 4, color },
     hovertemplate: "%{y:.4g}<extra>%{fullData.name}</extra>",
   };
@@ -70,7 +71,7 @@ function layout({ xTitle, yTitle, logarithmic, gaps }) {
     legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 }, showlegend: true,
     modebar: { bgcolor: "rgba(0,0,0,0)", color: color("--quiet"), activecolor: color("--accent") },
     xaxis: { ...axis, title: { text: xTitle, standoff: 8 } },
-    yaxis: { ...axis, title: { text: yTitle, standoff: 4 }, type: logarithmic ? "log" : "linear", exponentformat: "power" },
+    yaxis: { ...axis, title: { text: yTitle, standoff: 8 }, ...(logarithmic ? LOGARITHMIC : { type: "linear" }) },
     shapes: gaps.map((x) => ({ type: "line", x0: x, x1: x, yref: "paper", y0: 0, y1: 1, line: { color: color("--red"), width: 1, dash: "dot" } })),
   };
 }
