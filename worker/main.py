@@ -155,7 +155,8 @@ def _consume(app: Celery, shop: Workshop) -> int:
         quiet=True,
     )
     consumer.start()
-    return int(consumer.exitcode or 0)
+    # Celery calls Ctrl-C a failure; here it is an order like SIGTERM.
+    return 0 if shop.stopping.is_set() else int(consumer.exitcode or 0)
 
 
 def _say_goodbye(shop: Workshop) -> None:
