@@ -39,7 +39,7 @@ DIGITS = {"kind": "builtin", "name": "digits", "split": {"validation": 0.02, "te
 EVENTS = {"kind": "synthetic", "name": "event_xor", "bits": 3, "rows": 120}
 
 
-def job(learner: str, network: str, **sections: Any) -> dict[str, Any]:
+def job(learner: str, network: str, /, **sections: Any) -> dict[str, Any]:
     """A small job of this pair: 7 steps of uneven batches over two epochs, with clipping and momentum."""
     optimizer = (
         {"kind": "sgd", "lr": 0.01} if learner == "mezo" else {"kind": "adam", "lr": 0.01, "clip_grad_norm": 1.0}
