@@ -1,0 +1,161 @@
+"""What is measured is what it says: against float64, against closed forms, against the step itself."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from specs.reports import Series
+from tests.worker_training.running import LEARNERS, NETWORKS, attempt, job, points, train
+from tests.worker_training.test_bits import PAIRS
+from worker.diagnostics.diagnostic import WHOLE, Point
+from worker.diagnostics.interval import Interval
+from worker.diagnostics.norms import foreach_norm
+from worker.diagnostics.series import SeriesBuffer
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_backprop_is_aligned_with_itself_in_every_layer(network: str, tmp_path: Path) -> None:
+    trained = train(job("backprop", network), tmp_path)
+    names = trained.attempt.loop.course.training.network.names
+    for layer in (*names, None):
+        for quantity in ("alignment_cosine", "alignment_norm_ratio", "alignment_expected"):
+            series = trained.series[quantity, layer, "train"]
+            assert series.keys() == set(range(1, 8))
+            assert all(abs(value - 1) <= 1e-6 for value in series.values()), (quantity, layer)
+
+
+@pytest.mark.parametrize(("learner", "network"), PAIRS)
+def test_every_layer_that_trains_has_norms_and_moves(learner: str, network: str, tmp_path: Path) -> None:
+    trained = train(job(learner, network), tmp_path)
+    for group in trained.attempt.loop.course.training.groups:
+        for quantity in ("grad_norm", "weight_norm", "update_norm", "update_ratio"):
+            series = trained.series[quantity, group.name, "train"]
+            assert series.keys() == set(range(1, 8))
+            assert all(math.isfinite(value) for value in series.values())
+        assert sum(trained.series["update_norm", group.name, "train"].values()) > 0
+
+
+def test_layer_norms_add_up_to_the_whole(tmp_path: Path) -> None:
+    trained = train(job("backprop", "cnn"), tmp_path)
+    names = trained.attempt.loop.course.training.network.names
+    for quantity in ("grad_norm", "weight_norm", "update_norm"):
+        for step, whole in trained.series[quantity, None, "train"].items():
+            squares = sum(trained.series[quantity, name, "train"][step] ** 2 for name in names)
+            assert whole == pytest.approx(math.sqrt(squares), rel=1e-6)
+
+
+def test_norms_equal_a_float64_reference() -> None:
+    tensor = torch.randn(1000, 1000, generator=torch.Generator().manual_seed(0)) * 0.01 + 1e-3
+    reference = float(np.linalg.norm(tensor.numpy().astype(np.float64)))
+    (measured,) = foreach_norm([tensor])
+    assert float(measured) == pytest.approx(reference, rel=1e-12)
+    assert float(tensor.norm()) != pytest.approx(reference, rel=1e-6)  # why it is not done in float32
+
+
+def test_random_direction_is_judged_against_what_it_can_reach(tmp_path: Path) -> None:
+    fields = job("mezo", "mlp", training={"budget": {"kind": "steps", "value": 60}})
+    series = train(fields, tmp_path).series
+    expected = series["alignment_expected", None, "train"]
+    found = series["alignment_cosine", None, "train"]
+    size = sum(p.numel() for p in attempt(fields, tmp_path).loop.course.training.network.parameters())
+    assert expected[1] == pytest.approx(1 / math.sqrt(size + 2), rel=1e-6)
+    typical = math.sqrt(sum(value**2 for value in found.values()) / len(found))
+    assert 0.3 < typical / expected[1] < 3
+
+
+def test_missing_reference_has_a_reason_and_no_point(tmp_path: Path) -> None:
+    trained = train(job("mono_forward", "mlp"), tmp_path)
+    assert trained.result.diagnostics["alignment_missing"] == {"own.heads.0": {"no_reference": 7}}
+    assert ("alignment_cosine", "own.heads.0", "train") not in trained.series
+
+
+def test_zero_gradient_has_the_reason_zero_norm(tmp_path: Path) -> None:
+    """All weights zero: nothing reaches the hidden layer."""
+    fields = job("backprop", "mlp", network={"kind": "mlp", "hidden": [4], "init": "zeros"})
+    trained = train({**fields, "training": {**fields["training"], "budget": {"kind": "steps", "value": 1}}}, tmp_path)
+    assert trained.result.diagnostics["alignment_missing"] == {"blocks.0": {"zero_norm": 1}}
+
+
+def test_dead_units_are_counted_on_the_probe_rows(tmp_path: Path) -> None:
+    made = attempt(job("backprop", "mlp", network={"kind": "mlp", "hidden": [8, 8]}), tmp_path)
+    with torch.no_grad():
+        made.loop.course.training.network.stages[0].synapse.bias[:6] = -1000.0
+    made.run()
+
+    series = points(made.loop.course.link.reports)  # type: ignore[attr-defined]
+    assert series["dead_share", "blocks.0", "train"][1] >= 6 / 8
+    assert ("dead_share", "readout", "train") not in series
+
+
+def test_clipped_share_says_how_often_clipping_acted(tmp_path: Path) -> None:
+    for limit, share in ((1e-6, 1.0), (1e6, 0.0)):
+        optimizer = {"kind": "sgd", "lr": 0.01, "clip_grad_norm": limit}
+        every_second = {"every_steps": 2, "alignment_every_steps": None, "budget_percent": None}
+        series = train(job("backprop", "mlp", optimizer=optimizer, diagnostics=every_second), tmp_path).series
+        assert set(series["clipped_share", None, "train"].values()) == {share}
+    by_value = {"kind": "sgd", "lr": 0.01, "clip_grad_value": 1e-9}
+    series = train(job("backprop", "mlp", optimizer=by_value), tmp_path).series
+    assert series["clipped_share", None, "train"][1] > 0.5
+
+
+def test_points_stand_at_the_first_step_the_multiples_and_the_last(tmp_path: Path) -> None:
+    spec = {"every_steps": 3, "alignment_every_steps": 5, "budget_percent": None}
+    series = train(job("backprop", "mlp", diagnostics=spec), tmp_path).series
+    assert list(series["loss", None, "train"]) == [1, 3, 6, 7]
+    assert list(series["grad_norm", "readout", "train"]) == [1, 3, 6, 7]
+    assert list(series["alignment_cosine", None, "train"]) == [1, 5, 7]
+
+
+def test_interval_widens_until_measuring_fits_its_budget() -> None:
+    interval = Interval(10, budget=0.005)
+    interval.took(9.0)  # cold
+    interval.step_takes(0.002)
+    assert interval.steps == 10
+    interval.took(0.001)
+    assert interval.steps == 100
+    assert 0.001 / (interval.steps * 0.002) <= 0.005
+    free = Interval(10, budget=None)
+    free.step_takes(1e-9)
+    free.took(1.0)
+    free.took(1.0)
+    assert free.steps == 10
+
+
+def test_realised_overhead_is_served(tmp_path: Path) -> None:
+    diagnostics = train(job("backprop", "mlp"), tmp_path).result.diagnostics
+    assert 0 < diagnostics["overhead_share"] < 1
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_global_generator_is_not_touched(learner: str, tmp_path: Path) -> None:
+    before = torch.random.get_rng_state()
+    train(job(learner, "mlp"), tmp_path)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_large_series_travel_in_frames_below_the_cap() -> None:
+    buffer = SeriesBuffer()
+    scopes = [WHOLE._replace(layer=f"blocks.{index}", order=index) for index in range(2500)]
+    for step in range(3):
+        for scope in scopes:
+            buffer.add(step, Point("grad_norm", "", scope, float(step)))
+    sent: list[Any] = list(buffer.take())
+    assert len(sent) == 3
+    assert sum(len(frame.blocks) for frame in sent) == 2500
+    assert not buffer
+    assert all(len(frame.model_dump_json(exclude={"payload"})) < 1 << 20 for frame in sent)
+    assert isinstance(sent[0], Series)
+
+
+def test_values_beyond_float32_become_infinite_and_nan_stays() -> None:
+    buffer = SeriesBuffer()
+    buffer.add(1, Point("loss", "", WHOLE, 1e300))
+    buffer.add(2, Point("loss", "", WHOLE, math.nan))
+    (frame,) = buffer.take()
+    values = np.frombuffer(frame.payload, dtype="<f4", offset=8)
+    assert values[0] == math.inf
+    assert math.isnan(values[1])

@@ -1,0 +1,125 @@
+"""Meters: what they count is what was done, and where there is no counter there is no number."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from tests.worker_training.running import attempt, job, train
+from worker.length import NoCounter
+from worker.meters.energy import EnergyMeter, RaplCounter, rapl_counter
+from worker.meters.flops import FlopMeter
+from worker.meters.memory import ActivationCount, MemoryMeter
+from worker.trainer import finding
+
+
+def _zone(folder: Path, name: str, energy_uj: int, *, wraps_at: int = 10_000_000) -> Path:
+    zone = folder / name
+    zone.mkdir(exist_ok=True)
+    (zone / "name").write_text("package-0\n")
+    (zone / "max_energy_range_uj").write_text(f"{wraps_at}\n")
+    (zone / "energy_uj").write_text(f"{energy_uj}\n")
+    return zone
+
+
+def test_rapl_counter_adds_up_zones_and_wraps(tmp_path: Path) -> None:
+    _zone(tmp_path, "intel-rapl:0", 9_000_000)
+    _zone(tmp_path, "intel-rapl:1", 1_000_000)
+    counter, reason = rapl_counter(tmp_path)
+    assert isinstance(counter, RaplCounter), reason
+    _zone(tmp_path, "intel-rapl:0", 500_000)  # past its range of 10 J
+    _zone(tmp_path, "intel-rapl:1", 3_000_000)
+    assert counter.joules() == pytest.approx(1.5 + 2.0)
+
+
+def test_without_a_counter_there_are_no_joules_but_a_reason(tmp_path: Path) -> None:
+    reading = EnergyMeter(*rapl_counter(tmp_path)).reading()
+    assert (reading.joules, reading.source) == (None, "none")
+    assert "RAPL" in str(reading.reason)
+
+
+def test_short_window_has_no_joules(tmp_path: Path) -> None:
+    _zone(tmp_path, "intel-rapl:0", 0)
+    reading = EnergyMeter(*rapl_counter(tmp_path)).reading()
+    assert (reading.joules, reading.reason) == (None, "window_too_short")
+
+
+def test_earlier_attempts_joules_are_kept(tmp_path: Path) -> None:
+    zone = _zone(tmp_path, "intel-rapl:0", 0)
+    meter = EnergyMeter(*rapl_counter(tmp_path))
+    meter.load_state_dict({"joules": 40.0, "window_s": 10.0})
+    (zone / "energy_uj").write_text("2000000\n")
+    assert meter.reading().joules == pytest.approx(42.0)
+
+
+def test_flops_equal_the_formula_of_the_mlp() -> None:
+    rows, widths = 32, (784, 50, 10)
+    net = nn.Sequential(nn.Linear(784, 50), nn.ReLU(), nn.Linear(50, 10))
+    meter = FlopMeter()
+    with meter.counting_step():
+        net(torch.zeros(rows, 784)).sum().backward()
+    forward = sum(2 * rows * a * b for a, b in itertools.pairwise(widths))
+    assert meter.per_step == 3 * forward - 2 * rows * widths[0] * widths[1]  # no gradient of the input
+
+
+def test_flops_of_a_job_are_counted_rows_not_batches(tmp_path: Path) -> None:
+    """7 steps over 323 rows: batches of 80, 80, 80, 80, 3, 80, 80."""
+    trained = train(job("backprop", "mlp"), tmp_path)
+    whole_batches = 6 + 3 / 80
+    assert trained.result.cost["forwards"] == pytest.approx(whole_batches)
+    per_step = trained.attempt.loop.course.bill.flops.per_step
+    assert per_step is not None
+    assert trained.result.cost["flops"] == pytest.approx(per_step * whole_batches)
+
+
+def test_counting_changes_no_bit(tmp_path: Path) -> None:
+    counted = attempt(job("backprop", "cnn"), tmp_path)
+    not_counted = attempt(job("backprop", "cnn"), tmp_path)
+    not_counted.loop.course.bill.flops.per_step = 1.0
+    assert counted.run().weights_sha256 == not_counted.run().weights_sha256
+
+
+def test_activations_are_the_storages_kept_for_backward() -> None:
+    net = nn.Sequential(nn.Linear(16, 8), nn.Tanh(), nn.Linear(8, 4))
+    x = torch.zeros(32, 16)
+    with ActivationCount(net.parameters()) as count:
+        net(x).sum().backward()
+    assert count.peak_bytes == 4 * (32 * 16 + 32 * 8)  # the input and tanh's output
+
+
+def test_freed_activations_are_not_counted_twice() -> None:
+    layer = nn.Linear(16, 16)
+    with ActivationCount(layer.parameters()) as count:
+        for _ in range(5):
+            layer(torch.zeros(64, 16)).sum().backward()
+    assert count.peak_bytes == 4 * 64 * 16
+
+
+def test_peak_on_a_cpu_says_how_it_was_taken() -> None:
+    meter = MemoryMeter(torch.device("cpu"))
+    before = meter.peak()["peak_bytes"]
+    block = torch.ones(16 << 20)  # 64 MiB
+    del block
+    peak = meter.peak()
+    assert peak["peak_bytes"] - before > 32 << 20
+    assert peak["source"] in ("peak_rss_above_start", "rise_of_max_rss")
+
+
+def test_budget_in_joules_without_a_counter_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.meters.energy.POWERCAP", tmp_path)
+    monkeypatch.setattr(rapl_counter, "__defaults__", (tmp_path,))
+    with pytest.raises(NoCounter) as caught:
+        attempt(job("backprop", "mlp", training={"budget": {"kind": "joules", "value": 5.0}}), tmp_path)
+    failure = finding(caught.value, step=None)
+    assert (failure.kind, failure.fault) == ("no_energy_counter", "user")
+
+
+def test_activation_checkpointing_stores_less_and_changes_no_bit(tmp_path: Path) -> None:
+    deep = {"kind": "mlp", "hidden": [16] * 16}
+    plain = train(job("backprop", "mlp", network=deep), tmp_path)
+    saved = train(job("backprop", "mlp", network=deep, training={"activation_checkpointing": "sqrt"}), tmp_path)
+    assert plain.result.weights_sha256 == saved.result.weights_sha256
+    stored = [trained.result.cost["memory"]["activation_bytes"] for trained in (plain, saved)]
+    assert 0 < stored[1] < stored[0]
