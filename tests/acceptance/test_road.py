@@ -69,7 +69,8 @@ def test_backprop_is_aligned_with_itself_in_every_layer(client: Client, backprop
 
 
 def test_loss_series_stands_on_the_promised_steps(client: Client, backprop_job: Job) -> None:
-    [loss] = [s for s in client.jobs.series(backprop_job["id"], "loss", max_points=2000) if s["split"] == "train"]
+    points = client.jobs.series(backprop_job["id"], "loss", split="train", max_points=2000)
+    [loss] = [series for series in points if series["layer"] is None and series["parameter"] is None]
     progress = backprop_job["progress"]
     assert progress is not None
     assert loss["x"][0] == 1

