@@ -79,13 +79,14 @@ class ForwardForward(Learner):
             with torch.set_grad_enabled(learns):
                 y_N, _ = block(x_N, None, dt_N)
                 goodness_N = self._goodness(y_N[:contrasted])
+            if quiet_B is not None:
+                # Before the commit: all parts of a step must see the same weights.
+                with torch.no_grad():
+                    quiet_B = self._passed_on(block(quiet_B, None, batch.dt)[0])
             if learns:
                 context.backward(self._contrast(goodness_N, rows), self._groups[index].parameters)
                 context.commit(self._groups[index].name)
             x_N = self._passed_on(y_N.detach())
-            if quiet_B is not None:
-                with torch.no_grad():
-                    quiet_B = self._passed_on(block(quiet_B, None, batch.dt)[0])
             if index >= self._first_voter:
                 # Without labels the real rows vote; joined neutral rows stand last.
                 joined = x_N[:rows] if self._unlabelled else x_N[-rows:]

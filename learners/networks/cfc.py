@@ -68,7 +68,8 @@ class CfcCell(nn.Module):
         self.deeper = nn.ModuleList(self._deeper)
         self.heads = LinearSynapse(first, heads * units) if backbone else None
         if spec.mode == "pure":
-            self.w_tau = nn.Parameter(torch.zeros(units))
+            # Away from zero, where the absolute value has no slope and would never leave.
+            self.w_tau = nn.Parameter(torch.empty(units).uniform_(0.1, 1.0))
             self.amplitude = nn.Parameter(torch.ones(units))
         self._initialise(heads, backbone)
 

@@ -106,10 +106,10 @@ class BatchNorm(Scoped):
         self.register_buffer("running_var", torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        mean: Tensor | None = self.running_mean
-        var: Tensor | None = self.running_var
+        mean, var = self.running_mean, self.running_var
         if self.training and not self._moves(x):
-            mean = var = None
+            # Copies, not None: a recomputed pass must save the same tensors as the first.
+            mean, var = mean.clone(), var.clone()
         return torch.batch_norm(
             x, self.weight, self.bias, mean, var, self.training, self.momentum, self.eps, torch.backends.cudnn.enabled
         )

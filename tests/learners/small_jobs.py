@@ -1,0 +1,162 @@
+"""Small trainings for tests: every network and learner of the menu on a few random rows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter
+from torch import Tensor
+
+from learners.build import Training, build, build_network, build_task
+from learners.context import merged
+from learners.learner import Batch, StepReport
+from learners.networks.checkpointing import Checkpointing
+from learners.streams import Streams
+from specs.architecture import Architecture
+from specs.compatibility import refusals
+from specs.learners import LearnerSpec
+from specs.networks import NetworkSpec
+from specs.optimizers import OptimizerSpec
+from specs.rule import Rule
+from specs.signature import DataSignature, TaskName
+
+CLASSES = 3
+NETWORKS: dict[str, dict[str, Any]] = {
+    "mlp": {"kind": "mlp", "hidden": [7, 6]},
+    "linear": {"kind": "mlp", "hidden": []},
+    "mlp residual": {"kind": "mlp", "hidden": [7, 7, 5], "residual": True, "norm": "layer", "activation": "gelu"},
+    "mlp batch dropout": {"kind": "mlp", "hidden": [7, 6], "norm": "batch", "dropout": 0.25},
+    "cnn": {"kind": "cnn", "channels": [3, 4], "hidden": [6]},
+    "cnn batch": {"kind": "cnn", "channels": [3, 4], "norm": "batch", "pooling": "average", "activation": "tanh"},
+    "ltc": {"kind": "ltc", "hidden": [6], "ode_unfolds": 2},
+    "ltc auto_ncp": {"kind": "ltc", "hidden": [9, 8], "wiring": "auto_ncp", "motor_neurons": 3, "ode_unfolds": 2},
+    "cfc": {"kind": "cfc", "hidden": [6], "backbone_units": 8, "dropout": 0.25},
+    "cfc mixed auto_ncp": {"kind": "cfc", "hidden": [9], "wiring": "auto_ncp", "mode": "mixed"},
+    "cfc pure": {"kind": "cfc", "hidden": [6, 5], "backbone_units": 8, "backbone_layers": 2, "mode": "pure"},
+}
+LEARNERS: dict[str, dict[str, Any]] = {
+    "backprop": {"kind": "backprop"},
+    "backprop auxiliary": {"kind": "backprop", "auxiliary_heads": {"weight": 0.5}},
+    "readout_only": {"kind": "readout_only"},
+    "forward_forward": {"kind": "forward_forward"},
+    "forward_forward all_wrong": {
+        "kind": "forward_forward",
+        "negatives": "all_wrong",
+        "goodness": "sum_squares",
+        "predict": "readout",
+    },
+    "forward_forward self_contrastive": {
+        "kind": "forward_forward",
+        "negatives": "self_contrastive",
+        "predict": "readout",
+    },
+    "mono_forward": {"kind": "mono_forward"},
+    "mono_forward joint": {"kind": "mono_forward", "detach": False},
+    "mezo": {"kind": "mezo", "num_directions": 2},
+}
+SHAPES = {"mlp": (5,), "cnn": (2, 8, 8), "ltc": (4, 3), "cfc": (4, 3)}
+
+
+def network_spec(fields: dict[str, Any]) -> Architecture:
+    made: Architecture = TypeAdapter(NetworkSpec).validate_python(fields)
+    return made
+
+
+def learner_spec(fields: dict[str, Any]) -> Rule:
+    made: Rule = TypeAdapter(LearnerSpec).validate_python(fields)
+    return made
+
+
+def pairs() -> list[tuple[str, str]]:
+    """Names of every learner and network that may train together."""
+    return [
+        (learner, network)
+        for learner, rule in LEARNERS.items()
+        for network, architecture in NETWORKS.items()
+        if not refusals(learner_spec(rule), network_spec(architecture))
+    ]
+
+
+@dataclass
+class SmallJob:
+    """A training on one random batch, stepped by hand as the loop does it."""
+
+    training: Training
+    batch: Batch
+    step: int = 0
+
+    def run(self, steps: int) -> list[StepReport]:
+        self.training.train()
+        return [self._one() for _ in range(steps)]
+
+    def _one(self) -> StepReport:
+        context, learner = self.training.context, self.training.learner
+        context.begin(self.step)
+        report = merged([(part.weight, learner.update(part, context)) for part in context.passes(self.batch)])
+        context.finish()
+        self.step += 1
+        return report
+
+    def gradients(self) -> dict[str, list[Tensor]]:
+        """What the learner writes at this step, group by group; the step is not taken."""
+        context, found = self.training.context, {}
+
+        def read(groups: Sequence[Any], gradients: Sequence[Sequence[Tensor]]) -> bool:
+            for group, own in zip(groups, gradients, strict=True):
+                found[group.name] = [gradient.clone() for gradient in own]
+            return False
+
+        context.read = read
+        self._one()
+        context.read = None
+        self.step -= 1
+        return found
+
+    def weights(self) -> dict[str, Tensor]:
+        return {
+            f"{group.name}.{index}": parameter.detach().clone()
+            for group in self.training.groups
+            for index, parameter in enumerate(group.parameters)
+        }
+
+
+def small_job(
+    network: dict[str, Any],
+    learner: dict[str, Any],
+    *,
+    seed: int = 0,
+    rows: int = 8,
+    task: TaskName = "classification",
+    optimizer: dict[str, Any] | None = None,
+    dtype: torch.dtype = torch.float64,
+    micro_batch_size: int | None = None,
+    checkpointing: Checkpointing = "none",
+    rows_seed: int = 1,
+) -> SmallJob:
+    """``seed`` decides weights, masks and noise; ``rows_seed`` the rows."""
+    architecture, rule = network_spec(network), learner_spec(learner)
+    shape = SHAPES[network["kind"]]
+    draw = torch.Generator().manual_seed(rows_seed)
+    outputs = 2 if task == "regression" else CLASSES
+    signature = DataSignature(task=task, input_shape=shape, outputs=outputs, has_dt=len(shape) == 2, rows_train=rows)
+    x = torch.randn(rows, *shape, generator=draw, dtype=torch.float64).to(dtype)
+    y = torch.randint(CLASSES, (rows,), generator=draw)
+    if task == "regression":
+        y = torch.randn(rows, outputs, generator=draw, dtype=torch.float64).to(dtype)
+    dt = torch.rand(rows, shape[0], generator=draw, dtype=torch.float64).to(dtype) + 0.1 if len(shape) == 2 else None
+    default = {"kind": "sgd", "lr": 0.01} if learner["kind"] == "mezo" else {"kind": "adam", "lr": 0.01}
+    streams = Streams(seed)
+    built = build_network(
+        architecture, signature, streams, learner=rule, dtype=dtype, activation_checkpointing=checkpointing
+    )
+    training = build(
+        built,
+        build_task(signature),
+        rule,
+        TypeAdapter(OptimizerSpec).validate_python(optimizer or default),
+        streams,
+        planned_steps=10,
+        micro_batch_size=micro_batch_size,
+    )
+    return SmallJob(training, Batch.whole(x, y, dt))
