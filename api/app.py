@@ -4,12 +4,12 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 
+from anyio import to_thread
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from api import errors, openapi
+from api import errors, memory, openapi
 from api.dependencies import Door
 from api.exposure import refusal_to_start, trusted_hosts
 from api.json_patch import Patch
@@ -19,6 +19,7 @@ from api.routes import admin, artifacts, attempts, catalog, diagnostics, events,
 from api.watcher import EventWatcher
 from specs.job import JobSpec
 from specs.recipes import RecipeRequest
+from specs.version import VERSION
 from store.database import connect
 from store.queue import Bell
 from store.settings import Settings
@@ -34,6 +35,10 @@ BODIES: dict[str, type[BaseModel]] = {
 }
 
 
+HANDLERS = 10
+"""Requests that are worked on at a time; the others wait in line."""
+
+
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application by these settings, or by the environment's."""
     settings = settings or settings_of_this_process()
@@ -41,6 +46,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        memory.share_one_arena()
+        # More threads than pooled connections would only wait for each other, and each costs memory.
+        to_thread.current_default_thread_limiter().total_tokens = HANDLERS
         database = connect(settings.resolved_database_url)
         bell = Bell(settings)
         watcher = EventWatcher(database, poll_s=settings.event_poll_s)
@@ -53,9 +61,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     app = FastAPI(
         title="Afterprop",
-        version=version("afterprop"),
+        version=VERSION,
         description=DESCRIPTION,
         lifespan=lifespan,
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,

@@ -13,6 +13,7 @@ from specs.job import LabelKey
 from store.tables import ACTIVE, PENDING, TERMINAL
 
 STATUSES = (*PENDING, *ACTIVE, *TERMINAL)
+ONE = "|".join(STATUSES)
 MAX_LABELS = 16
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
 _LABEL = re.compile(r"label\[(.*)\]", re.DOTALL)
@@ -36,7 +37,11 @@ async def filters(
     request: Request,
     status: Annotated[
         str | None,
-        Query(description=f"one or more of {', '.join(STATUSES)}, separated by commas", max_length=200),
+        Query(
+            description=f"one or more of {', '.join(STATUSES)}, separated by commas",
+            max_length=200,
+            json_schema_extra={"pattern": f"^({ONE})(,({ONE}))*$"},
+        ),
     ] = None,
     learner: Text = None,
     network: Text = None,

@@ -1,9 +1,11 @@
 """The OpenAPI document: bodies, their unions and their examples; the framework writes the rest."""
 
+import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
@@ -54,14 +56,19 @@ def label_parameter() -> dict[str, Any]:
 
 
 def install(app: FastAPI, bodies: Mapping[str, type[BaseModel]]) -> None:
-    """Serves the completed document; ``bodies`` are the models that requests may hold, by schema name."""
+    """Serves the document at /openapi.json; ``bodies`` are the models that requests may hold, by schema name.
 
-    def document() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            app.openapi_schema = _document(app, bodies)
-        return app.openapi_schema
+    It is made on the first request and kept as bytes: as objects it takes forty times as much memory.
+    """
 
-    app.openapi = document  # type: ignore[method-assign]  # the framework's own way to extend the document
+    @lru_cache(maxsize=1)
+    def written() -> bytes:
+        return json.dumps(_document(app, bodies), separators=(",", ":"), allow_nan=False).encode()
+
+    @app.get("/openapi.json", include_in_schema=False)
+    def get_openapi_document() -> Response:
+        """This document."""
+        return Response(written(), media_type="application/json")
 
 
 def _document(app: FastAPI, bodies: Mapping[str, type[BaseModel]]) -> dict[str, Any]:
@@ -75,4 +82,16 @@ def _document(app: FastAPI, bodies: Mapping[str, type[BaseModel]]) -> dict[str, 
         "description": "A whole job, or a recipe with what is to be different",
         "anyOf": [{"$ref": REFERENCE.format(model="JobSpec")}, {"$ref": REFERENCE.format(model="RecipeRequest")}],
     }
+    for operations in found["paths"].values():
+        for operation in operations.values():
+            for parameter in operation.get("parameters", ()):
+                parameter["schema"] = _without_null(parameter["schema"])
     return found
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """A parameter may be absent, but no text of a query or a header is null."""
+    choices = [choice for choice in schema.get("anyOf", ()) if choice != {"type": "null"}]
+    if len(choices) != 1:
+        return schema
+    return {**{name: value for name, value in schema.items() if name != "anyOf"}, **choices[0]}

@@ -11,6 +11,7 @@ from typing import Any
 
 MAX_DEPTH = 64
 MAX_DIGITS = 400
+LARGEST_EXACT = 2**53
 
 
 class MalformedJson(ValueError):
@@ -30,7 +31,11 @@ def parse(body: bytes) -> Any:
     """The value of ``body``. Raises MalformedJson, or UnusableValue for what is JSON but fits nowhere."""
     try:
         value = json.loads(
-            body.decode("utf-8"), object_pairs_hook=_object, parse_constant=_refuse_constant, parse_int=_integer
+            body.decode("utf-8"),
+            object_pairs_hook=_object,
+            parse_constant=_refuse_constant,
+            parse_int=_integer,
+            parse_float=_number,
         )
     except MalformedJson:
         raise
@@ -61,6 +66,12 @@ def _integer(text: str) -> int:
     if len(text) > MAX_DIGITS:
         raise MalformedJson(f"a number of {len(text)} digits")
     return int(text)
+
+
+def _number(text: str) -> float | int:
+    """56.0 is the integer 56: JSON knows one kind of number."""
+    number = float(text)
+    return int(number) if abs(number) < LARGEST_EXACT and number.is_integer() else number
 
 
 def _check(value: Any) -> None:

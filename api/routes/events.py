@@ -18,7 +18,20 @@ from store import events, jobs, logs
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["progress"], dependencies=[Depends(known_parameters_only)])
 
 FORMS = ("application/json", streams.MEDIA_TYPE)
-STREAM: dict[str, Any] = {streams.MEDIA_TYPE: {"schema": {"type": "string"}}}
+STREAM: dict[str, Any] = {
+    streams.MEDIA_TYPE: {
+        "schema": {
+            "description": "One server-sent event",
+            "type": "object",
+            "required": ["event", "id", "data"],
+            "properties": {
+                "event": {"type": "string", "description": "its type; `end` is the last"},
+                "id": {"type": "string", "pattern": "^[0-9]+$", "description": "the sequence number"},
+                "data": {"type": "string", "contentMediaType": "application/json", "description": "an object"},
+            },
+        }
+    }
+}
 LAST = 2**63 - 1
 _SEQUENCE = re.compile(r"[0-9]{1,18}")
 

@@ -57,7 +57,14 @@ def list_jobs(
     door: DoorDep,
     wanted: Annotated[Filters, Depends(filters)],
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    after: Annotated[str | None, Query(description="`next_cursor` of the page before", max_length=400)] = None,
+    after: Annotated[
+        str | None,
+        Query(
+            description="`next_cursor` of the page before",
+            json_schema_extra={"pattern": f"^{listing.CURSOR}$"},
+            max_length=48,
+        ),
+    ] = None,
 ) -> Any:
     """Jobs, newest first."""
     with door.database.reading() as session:
