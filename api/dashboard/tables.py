@@ -6,6 +6,7 @@ from typing import Any, TypedDict
 
 from api.answers import AttemptAnswer, Cost, JobAnswer
 from api.dashboard.formats import NOTHING, duration, figure, prefixed, share, size, words
+from api.dashboard.job_lines import metric_text
 from api.routes.diagnostics import Diagnostics, Layer
 from api.routes.events import EventAnswer
 from store.tables import Artifact, Checkpoint
@@ -59,7 +60,11 @@ def result_table(job: JobAnswer, diagnostics: Diagnostics) -> Table:
         metrics = {split: {name: value.latest for name, value in of.items()} for split, of in measured.items() if of}
     names = list(dict.fromkeys(name for of in metrics.values() for name in of))
     columns = [Column("Split"), *(Column(words(name).capitalize(), True) for name in names)]
-    rows = [[split, *(figure(metrics[split].get(name)) for name in names)] for split in SPLITS if split in metrics]
+    rows = [
+        [split, *(metric_text(name, metrics[split].get(name)) for name in names)]
+        for split in SPLITS
+        if split in metrics
+    ]
     return Table(columns, rows)
 
 

@@ -10,6 +10,7 @@ import { bestText, done, progressText } from "./job_lines.js";
 import { attemptTable, billTable, eventTable, fileTable, layerTable, resultTable } from "./job_tables.js";
 
 const SHORTEST_MS = 1500;
+const LONGEST_MS = 5000;
 const QUIET_MS = 6000;
 const MAX_EVENTS = 50;
 const LIVE = { on: "live", lost: "connection lost, trying again", ended: "", off: "" };
@@ -87,8 +88,25 @@ function addEvent(event) {
     place.replaceChildren(row);
     return;
   }
-  body.prepend(row.querySelector("tr"));
+  body.prepend(row.querySelector("tbody tr"));
   while (body.rows.length > MAX_EVENTS) body.lastElementChild.remove();
+}
+
+/** Status and progress are shown at once; charts and tables follow in their own time. */
+async function happened(event) {
+  addEvent(event);
+  dirty = true;
+  ended = ended || event.type === "end";
+  if (event.type === "progress" && job?.phase === "active") showJob({ ...job, progress: event.data });
+  if (event.type === "status") await showStatus();
+}
+
+async function showStatus() {
+  try {
+    showJob(await read(`/v1/jobs/${jobId}`));
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error; // the next look will say it
+  }
 }
 
 async function refresh() {
@@ -107,7 +125,7 @@ async function keepUp() {
     try {
       await refresh();
       trouble.hidden = true;
-      pause = Math.max(SHORTEST_MS, 4 * (Date.now() - readAt));
+      pause = Math.min(LONGEST_MS, Math.max(SHORTEST_MS, 2 * (Date.now() - readAt)));
       ended = ended || job.phase === "terminal";
       if (last && job.phase === "terminal") return;
       dirty = dirty || ended;
@@ -147,11 +165,7 @@ document.getElementById("csv").addEventListener("click", async (click) => {
 });
 if (!ended) {
   follow(jobId, page.dataset.seen, {
-    happened: (event) => {
-      addEvent(event);
-      dirty = true;
-      if (event.type === "end") ended = true;
-    },
+    happened,
     state: showState,
   });
 }
