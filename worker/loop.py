@@ -23,7 +23,7 @@ from worker.diagnostics.diagnostic import WHOLE, Point, StepView
 from worker.diagnostics.panel import Panel
 from worker.diagnostics.series import SeriesBuffer
 from worker.evaluation import CHUNK_ROWS, evaluate
-from worker.finite import Diverged, find_origin, watch_for
+from worker.finite import Diverged, ImmediateWatch, find_origin, watch_for
 from worker.length import Length
 from worker.link import POLL_S, Link, StopReason, Ticker
 from worker.meters.bill import Bill
@@ -70,7 +70,8 @@ class Loop:
         self.selection = Selection(course.spec.training.early_stopping, course.training)
         self.watch = watch_for(course.spec, course.training.optimizers, course.batches.rows.x.device)
         # In-place rules make their gradient only to be read: a look at each step would cost them their memory.
-        self._reads_every_step = course.spec.learner.uses_backward != "none"
+        in_place = course.spec.learner.uses_backward == "none"
+        self._reads_every_step = not in_place and isinstance(self.watch, ImmediateWatch)
         measures = course.spec.diagnostics.every_steps is not None
         self._follows_clipping = measures and course.spec.optimizer.clip_grad_norm is not None
         self._weights: list[Tensor] = [p for group in course.training.groups for p in group.parameters]

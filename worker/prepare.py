@@ -107,8 +107,7 @@ def _answer(folder: Path) -> dict[str, Any] | None:
 
 def _prepared(order: Order) -> dict[str, Any]:
     from specs.kinds import implementation
-    from worker.data_sources.file import located
-    from worker.data_sources.source import DataSource, Folders
+    from worker.data_sources.source import DataSource, Folders, located
     from worker.data_sources.writing import write
 
     data = None if order.data_dir is None else Path(order.data_dir)

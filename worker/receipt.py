@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import platform
 from typing import Any
 
@@ -40,10 +41,9 @@ def determinism(device: torch.device) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "streams": "every draw is a pure function of seed, name and counters",
         "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+        "warn_only": torch.is_deterministic_algorithms_warn_only_enabled(),
     }
     if device.type == "cuda":
-        import os
-
         settings |= {
             "cublas_workspace_config": os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
             "cudnn_deterministic": torch.backends.cudnn.deterministic,

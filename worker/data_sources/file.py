@@ -1,13 +1,11 @@
 """The user's own files: csv with a header, npz, parquet; nothing outside the data folder, nothing executed."""
 
-from pathlib import Path
-
 import numpy as np
 
 from specs.data_sources import FileSpec
 from specs.signature import TaskName
 from worker.data_sources import columns, npz
-from worker.data_sources.source import Array, DataFinding, DataSource, Folders, Table, numbered_classes
+from worker.data_sources.source import Array, DataFinding, DataSource, Folders, Table, located, numbered_classes
 
 
 class File(DataSource):
@@ -29,17 +27,6 @@ class File(DataSource):
         _check_finite(x, "the features")
         y, task, class_names = _target(target, self.spec.task, is_sequence=x.ndim == 3)
         return Table(x=x, y=y, dt=dt, implied_task=task, feature_names=names, class_names=class_names)
-
-
-def located(name: str, folder: Path | None) -> Path:
-    """The file that ``name`` means. Links are followed first: what lies outside the folder is refused."""
-    if folder is None:
-        raise DataFinding("data_not_found", "this worker has no data folder")
-    root = folder.resolve()
-    path = (root / name).resolve()
-    if not path.is_relative_to(root) or not path.is_file():
-        raise DataFinding("data_not_found", f"{name} is not a file of the data folder")
-    return path
 
 
 def _check_finite(values: Array, what: str) -> None:

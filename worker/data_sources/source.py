@@ -75,3 +75,14 @@ def check_size(shape: Sequence[int], itemsize: int, what: str) -> None:
         size *= int(length)
     if size > MAX_BYTES:
         raise DataFinding("data_too_large", f"{what} would take {size} bytes; at most {MAX_BYTES}", fault="resource")
+
+
+def located(name: str, folder: Path | None) -> Path:
+    """The file that ``name`` means. Links are followed first: what lies outside the folder is refused."""
+    if folder is None:
+        raise DataFinding("data_not_found", "this worker has no data folder")
+    root = folder.resolve()
+    path = (root / name).resolve()
+    if not path.is_relative_to(root) or not path.is_file():
+        raise DataFinding("data_not_found", f"{name} is not a file of the data folder")
+    return path
