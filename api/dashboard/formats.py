@@ -56,7 +56,9 @@ def duration(seconds: float | None) -> str:
 
 def share(value: float | None) -> str:
     """Per cent."""
-    return NOTHING if value is None else f"{100 * value:.1f} %"
+    if value is None or not math.isfinite(value):
+        return figure(value)
+    return f"{100 * value:.1f} %"
 
 
 def moment(rfc3339: str | None) -> str:

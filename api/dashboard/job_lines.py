@@ -13,9 +13,9 @@ def metric_text(name: str, value: float | None) -> str:
     return share(value) if name == "accuracy" else figure(value)
 
 
-def last_metric(job: JobAnswer) -> str:
-    """What the job reached on the split that it was trained for least."""
-    metrics = job.result.metrics if job.result else {}
+def last_metric(job: JobAnswer, evaluated: dict[str, float | None] | None = None) -> str:
+    """What the job reached on the split that it was trained for least; ``evaluated``: so far, on validation."""
+    metrics = job.result.metrics if job.result else {"validation": evaluated or {}}
     for split in SPLITS:
         found = {name: value for name, value in metrics.get(split, {}).items() if name != "loss"} or metrics.get(split)
         if found:

@@ -39,6 +39,8 @@ def job_view(session: Session, job_id: str, door: Door) -> dict[str, Any]:
         "last_sequence": row.event_sequence,
         "done": _done(job),
         "progress_text": _progress_text(job),
+        "reason": job.status_reason.message if job.status_reason and not job.error else "",
+        "error_text": _error_text(job),
         "network": _network(resolved["network"]),
         "dataset": dataset_name(resolved),
         "optimizer": _optimizer(resolved["optimizer"]),
@@ -101,6 +103,16 @@ def _progress_text(job: JobAnswer) -> str:
     if progress.eta_s is not None:
         parts.append(f"{duration(progress.eta_s)} left")
     return " · ".join(parts)
+
+
+def _error_text(job: JobAnswer) -> str:
+    error = job.error
+    if error is None:
+        return ""
+    layer = (error.model_extra or {}).get("layer")
+    step = "" if error.step is None else f" Step {figure(error.step)}."
+    where = f" Layer {layer}." if layer else ""
+    return f"{words(error.kind)} (fault: {error.fault}): {error.message}{step}{where}"
 
 
 def _network(spec: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from api.answers import Page
 from api.dashboard.job_lines import best_metric, last_metric, standing, took
 from api.dependencies import Door
 from api.rows import dataset_name, job_answer
-from store import listing, workers
+from store import listing, series, workers
 from store.tables import ACTIVE
 
 LIMIT = 50
@@ -45,6 +45,7 @@ def list_view(
     found, following = listing.page(session, limit=LIMIT, after=cursor, statuses=statuses, **narrowing)  # type: ignore[arg-type]  # three filters that are all text
     places = workers.reasons(session, found, lease_s=door.settings.lease_s)
     answers = [job_answer(job, places.get(job.id)) for job in found]
+    evaluated = {job.id: _evaluated(session, job.id) for job in found if job.phase == "active"}
     return {
         "page": Page(data=answers, has_more=following is not None, next_cursor=following),
         "filtered": bool(wanted),
@@ -64,11 +65,17 @@ def list_view(
         "command": _command(base_url),
         "first_spec": json.dumps(FIRST_JOB),
         "standing": standing,
-        "last_metric": last_metric,
+        "last_metric": lambda job: last_metric(job, evaluated.get(job.id)),
         "best_metric": best_metric,
         "took": partial(took, now=time.time()),
         "dataset": lambda job: dataset_name(job.resolved_spec),
     }
+
+
+def _evaluated(session: Session, job_id: str) -> dict[str, float | None]:
+    """The latest evaluation of a job that still runs, by metric."""
+    found = series.read(session, job_id, splits=["validation"])
+    return {points.name: float(points.values[-1]) for points in found if len(points.values)}
 
 
 def _href(query: Mapping[str, str]) -> str:
@@ -89,5 +96,6 @@ def _summary(session: Session, door: Door) -> dict[str, int]:
 
 
 def _command(base_url: str) -> str:
-    spec = {name: value for name, value in FIRST_JOB.items() if name != "name"}
-    return f"curl -X POST {base_url}v1/jobs \\\n  -H 'Content-Type: application/json' \\\n  -d '{json.dumps(spec)}'"
+    sections = [f'"{name}": {json.dumps(value)}' for name, value in FIRST_JOB.items() if name != "name"]
+    body = ",\n       ".join(sections)
+    return f"curl -X POST {base_url}v1/jobs \\\n  -H 'Content-Type: application/json' \\\n  -d '{{{body}}}'"

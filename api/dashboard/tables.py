@@ -1,5 +1,6 @@
 """The tables of a job's page, from the answers that the API gives. ``static/job_tables.js`` builds the same."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
@@ -7,7 +8,7 @@ from typing import Any, TypedDict
 from api.answers import AttemptAnswer, Cost, JobAnswer
 from api.dashboard.formats import NOTHING, duration, figure, prefixed, share, size, words
 from api.dashboard.job_lines import metric_text
-from api.routes.diagnostics import Diagnostics, Layer
+from api.routes.diagnostics import Diagnostics, Layer, Quantity
 from api.routes.events import EventAnswer
 from store.tables import Artifact, Checkpoint
 
@@ -57,7 +58,7 @@ def result_table(job: JobAnswer, diagnostics: Diagnostics) -> Table:
     else:
         measured = {"train": {"loss": diagnostics.network["loss"]} if "loss" in diagnostics.network else {}}
         measured |= diagnostics.splits
-        metrics = {split: {name: value.latest for name, value in of.items()} for split, of in measured.items() if of}
+        metrics = {split: {name: _latest(found) for name, found in of.items()} for split, of in measured.items() if of}
     names = list(dict.fromkeys(name for of in metrics.values() for name in of))
     columns = [Column("Split"), *(Column(words(name).capitalize(), True) for name in names)]
     rows = [
@@ -66,6 +67,11 @@ def result_table(job: JobAnswer, diagnostics: Diagnostics) -> Table:
         if split in metrics
     ]
     return Table(columns, rows)
+
+
+def _latest(quantity: Quantity) -> float | None:
+    """NaN where the newest point is not finite."""
+    return math.nan if quantity.count and quantity.latest is None else quantity.latest
 
 
 def bill_table(cost: Cost | None, diagnostics: Diagnostics) -> Table:
@@ -123,11 +129,8 @@ def _layer_cells(layer: Layer) -> list[str]:
     cells = []
     for name, _ in LAYER_QUANTITIES:
         quantity = layer.quantities.get(name)
-        latest = None if quantity is None else quantity.latest
-        if quantity is not None and quantity.count and latest is None:
-            cells.append("NaN")
-        else:
-            cells.append(share(latest) if name == "dead_share" else figure(latest))
+        latest = None if quantity is None else _latest(quantity)
+        cells.append(share(latest) if name == "dead_share" else figure(latest))
     alignment = layer.alignment
     if alignment is None:
         return [*cells, NOTHING, NOTHING, NOTHING]

@@ -61,6 +61,8 @@ def test_finished_job_shows_charts_results_bill_and_files(service: Service, watc
     expect(page.get_by_role("button", name="Run again")).to_be_visible()
     expect(page.get_by_role("button", name="Cancel")).to_be_hidden()
     watched.screenshot("job_finished")
+    page.get_by_text("What the trainer printed").click()
+    expect(page.locator("#log-lines")).to_have_text("started\ndone")
     for link in page.locator("[data-table=files] a, .links a").all():
         answer = page.request.get(watched.url + (link.get_attribute("href") or ""))
         assert answer.ok, link.get_attribute("href")

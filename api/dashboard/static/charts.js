@@ -56,6 +56,7 @@ export class Charts {
   }
 
   async #drawAll() {
+    document.getElementById("no-points").hidden = this.#series.length > 0;
     if (this.#series.length === 0) return;
     const plotly = await load(this.#plotly);
     const metric = METRICS.find((name) => this.#whole(name).length > 0);
@@ -81,11 +82,9 @@ export class Charts {
 
   async #show(plotly, name, traces, options = {}) {
     const figure = figureOf(name);
-    const fixed = name === "loss" || name === "gradient";
-    const hidden = traces.length === 0 && !fixed;
-    if (figure.hidden !== hidden && name !== "other") figure.hidden = hidden;
+    if (name !== "other") figure.hidden = traces.length === 0;
     if (traces.length === 0) return;
-    const lost = traces.flatMap(({ x, y }) => x.filter((_, index) => y[index] === null));
+    const lost = traces.flatMap(({ x, y }) => x.filter((_, index) => y[index] === null && y[index - 1] !== null));
     const gaps = [...new Set(lost)].slice(0, MAX_GAPS);
     if (name === "loss" || name === "gradient") setText(figure.querySelector("[data-note]"), gapNote(gaps, this.#axis.value));
     await draw(plotly, figure.querySelector(".plot"), { traces, gaps, xTitle: AXES[this.#axis.value], ...options });

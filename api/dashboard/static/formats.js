@@ -7,6 +7,7 @@ const PREFIXES = ["", "k", "M", "G", "T", "P", "E"];
 export function figure(value) {
   if (value === null || value === undefined) return NOTHING;
   if (typeof value !== "number") return String(value);
+  if (!Number.isFinite(value)) return Number.isNaN(value) ? "NaN" : value > 0 ? "∞" : "−∞";
   if (Number.isInteger(value) && Math.abs(value) < 1e6) return grouped(String(value));
   if (Math.abs(value) < 1e-3 || Math.abs(value) >= 1e6) return value.toExponential(2).replace("e+", "e");
   const digits = Math.max(0, 3 - Math.floor(Math.log10(Math.abs(value))));
@@ -45,7 +46,7 @@ export function duration(seconds) {
 
 /** Per cent. */
 export function share(value) {
-  return value === null || value === undefined ? NOTHING : `${(100 * value).toFixed(1)} %`;
+  return Number.isFinite(value) ? `${(100 * value).toFixed(1)} %` : figure(value);
 }
 
 /** An identifier as words. */

@@ -4,10 +4,11 @@ import { NOTHING, duration, figure, metricText, share, words } from "./formats.j
 
 const SPLITS = ["test", "validation", "train"];
 
-/** What the job reached on the split that it was trained for least. */
-export function lastMetric(job) {
+/** What the job reached on the split that it was trained for least; `evaluated`: so far, on validation. */
+export function lastMetric(job, evaluated = {}) {
+  const bySplit = job.result?.metrics ?? { validation: evaluated };
   for (const split of SPLITS) {
-    const metrics = Object.entries(job.result?.metrics?.[split] ?? {});
+    const metrics = Object.entries(bySplit[split] ?? {});
     const chosen = metrics.find(([name]) => name !== "loss") ?? metrics[0];
     if (chosen) return `${metricText(...chosen)} ${short(chosen[0], split)}`;
   }

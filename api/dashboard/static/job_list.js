@@ -13,12 +13,13 @@ const trouble = document.getElementById("trouble");
 
 async function refreshJobs() {
   const { data } = await read(`/v1/jobs?${jobs.dataset.query}`);
+  const evaluated = await Promise.all(data.map((job) => (job.phase === "active" ? latestEvaluation(job) : {})));
   const body = jobs.tBodies[0];
   const rows = new Map(Array.from(body.rows, (row) => [row.dataset.job, row]));
   data.forEach((job, index) => {
     const row = rows.get(job.id) ?? newRow(job);
     rows.delete(job.id);
-    fill(row, job);
+    fill(row, job, evaluated[index]);
     if (body.rows[index] !== row) body.insertBefore(row, body.rows[index] ?? null);
   });
   for (const gone of rows.values()) gone.remove();
@@ -39,13 +40,19 @@ function newRow(job) {
     cell("Created", {}, element("time", { datetime: job.created_at }, moment(job.created_at))));
 }
 
-function fill(row, job) {
+/** The newest value of each metric of a job that still runs. */
+async function latestEvaluation(job) {
+  const { data } = await read(`/v1/jobs/${job.id}/series/query?split=validation&max_points=1&method=last`);
+  return Object.fromEntries(data.filter(({ y }) => y.length).map(({ name, y }) => [name, y.at(-1) ?? NaN]));
+}
+
+function fill(row, job, evaluated) {
   setText(row.querySelector(".name"), job.name ?? job.id.slice(0, 16));
   const badge = row.querySelector(".badge");
   setText(badge, job.status);
   badge.dataset.status = job.status;
   setText(row.querySelector(".beside"), standing(job));
-  setText(row.querySelector("[data-label=Last]"), lastMetric(job));
+  setText(row.querySelector("[data-label=Last]"), lastMetric(job, evaluated));
   setText(row.querySelector("[data-label=Best]"), bestMetric(job));
   setText(row.querySelector("[data-label=Duration]"), duration(took(job)));
 }

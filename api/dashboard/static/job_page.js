@@ -7,6 +7,7 @@ import { follow } from "./event_stream.js";
 import { duration, figure, moment, took, words } from "./formats.js";
 import { showActions, wireActions } from "./job_actions.js";
 import { bestText, done, progressText } from "./job_lines.js";
+import { Log } from "./job_log.js";
 import { attemptTable, billTable, eventTable, fileTable, layerTable, resultTable } from "./job_tables.js";
 
 const SHORTEST_MS = 1500;
@@ -18,6 +19,7 @@ const LIVE = { on: "live", lost: "connection lost, trying again", ended: "", off
 const page = document.getElementById("job");
 const jobId = page.dataset.job;
 const charts = new Charts(jobId, page.dataset.plotly);
+const log = new Log(jobId);
 const field = (name) => page.querySelector(`[data-field=${name}]`);
 const trouble = document.getElementById("trouble");
 
@@ -32,7 +34,7 @@ function showJob(latest) {
   setText(badge, job.status);
   badge.dataset.status = job.status;
   setText(field("name"), job.name ?? job.id);
-  setText(field("reason"), job.status_reason?.message ?? "");
+  setText(field("reason"), job.error ? "" : job.status_reason?.message ?? "");
   setText(field("duration"), duration(took(job)));
   setText(field("best"), bestText(job));
   setText(field("progress"), progressText(job));
@@ -50,7 +52,7 @@ function showError(error) {
   if (!error) return;
   const step = error.step === null || error.step === undefined ? "" : ` Step ${figure(error.step)}.`;
   const where = error.layer ? ` Layer ${error.layer}.` : "";
-  setText(box, `${words(error.kind)} (${error.fault}): ${error.message}${step}${where}`);
+  setText(box, `${words(error.kind)} (fault: ${error.fault}): ${error.message}${step}${where}`);
 }
 
 function showTable(name, content, nothing) {
@@ -113,7 +115,7 @@ async function refresh() {
   dirty = false;
   readAt = Date.now();
   showJob(await read(`/v1/jobs/${jobId}`));
-  await Promise.all([charts.refresh(), showResults(), showFiles()]);
+  await Promise.all([charts.refresh(), showResults(), showFiles(), log.refresh()]);
 }
 
 /** Looks again when something happened, or after a quiet while; slower where answers are slow. */

@@ -22,9 +22,9 @@ export function resultTable(job, diagnostics) {
 
 function latestMetrics(diagnostics) {
   const metrics = {};
-  if (diagnostics.network.loss) metrics.train = { loss: diagnostics.network.loss.latest };
+  if (diagnostics.network.loss) metrics.train = { loss: latestOf(diagnostics.network.loss) };
   for (const [split, quantities] of Object.entries(diagnostics.splits)) {
-    metrics[split] = Object.fromEntries(Object.entries(quantities).map(([name, { latest }]) => [name, latest]));
+    metrics[split] = Object.fromEntries(Object.entries(quantities).map(([name, quantity]) => [name, latestOf(quantity)]));
   }
   return metrics;
 }
@@ -75,9 +75,12 @@ function layerCells(quantities) {
 }
 
 function latest(quantities, name, format) {
-  const quantity = quantities[name];
-  if (!quantity) return NOTHING;
-  return quantity.count > 0 && quantity.latest === null ? "NaN" : format(quantity.latest);
+  return quantities[name] ? format(latestOf(quantities[name])) : NOTHING;
+}
+
+/** NaN where the newest point is not finite. */
+function latestOf({ count, latest }) {
+  return count > 0 && latest === null ? NaN : latest;
 }
 
 /** What the job left, and from what it could go on. */

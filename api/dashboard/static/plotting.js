@@ -1,7 +1,6 @@
 // Charts by plotly.js, which is loaded when the first chart is drawn. Zoom and hidden traces survive a redraw.
 
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
-const drawn = new Map();
 let library = null;
 
 // Ends of a scale that reads from dark to bright with depth, kept apart from either ground.
@@ -36,9 +35,6 @@ export function depthColor(index, count) {
 
 /** Draws traces [{name, x, y, color, dash, markers, plain}] into an element, or draws them anew. */
 export async function draw(plotly, target, { traces, xTitle, yTitle = "", logarithmic = false, gaps = [] }) {
-  const again = () => draw(plotly, target, { traces, xTitle, yTitle, logarithmic, gaps });
-  if (!drawn.has(target)) target.replaceChildren();
-  drawn.set(target, again);
   await plotly.react(target, traces.map(plotted), layout({ xTitle, yTitle, logarithmic, gaps }), CONFIG);
 }
 
