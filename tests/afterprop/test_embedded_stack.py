@@ -9,10 +9,12 @@ import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+from afterprop.client import Client
 from afterprop.state_folder import birth
 from tests.embedded_stack import EmbeddedStack, alive
 
@@ -22,8 +24,11 @@ NewStack = Callable[..., EmbeddedStack]
 
 
 def is_ready(url: str) -> bool:
-    with urllib.request.urlopen(f"{url}/readyz", timeout=5) as answer:
-        return answer.status == 200
+    try:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=30) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
 
 
 def wait_until(holds: Callable[[], bool], *, within_s: float) -> bool:
@@ -35,15 +40,37 @@ def wait_until(holds: Callable[[], bool], *, within_s: float) -> bool:
     return holds()
 
 
-def test_ctrl_c_stops_everything_and_says_interrupted(new_stack: NewStack) -> None:
+def post_endless_job(url: str) -> str:
+    """A job that has done its first step; only a signal ends it."""
+    spec = {
+        "dataset": {"kind": "builtin", "name": "iris"},
+        "network": {"kind": "mlp", "hidden": [8]},
+        "learner": {"kind": "backprop"},
+        "training": {"epochs": 1_000_000, "batch_size": 32, "checkpoint_every_s": 0.5},
+    }
+    with Client(url) as client:
+        job = client.jobs.create(spec)
+        next(event for event in client.jobs.events(job["id"]) if event.type == "progress")
+    return job["id"]
+
+
+def attempts_when_running_again(url: str, job_id: str) -> list[dict[str, Any]]:
+    with Client(url) as client:
+        assert wait_until(lambda: client.jobs.retrieve(job_id)["status"] == "running", within_s=60)
+        return client.jobs.attempts(job_id)
+
+
+def test_ctrl_c_stops_everything_and_the_next_start_goes_on_with_the_job(new_stack: NewStack) -> None:
     stack = new_stack().start()
-    assert is_ready(stack.url)
+    job_id = post_endless_job(stack.url)
     family = stack.descendants()
-    assert len(family) >= 3
     started = time.monotonic()
     assert stack.stop(signal.SIGINT) == 130
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 30
     assert alive(family) == []
+    first, second = attempts_when_running_again(new_stack().start().url, job_id)
+    assert first["exit_cause"] == "preempted"
+    assert second["resumed_from_step"] > 0
 
 
 def test_sigterm_is_a_clean_end(new_stack: NewStack) -> None:
@@ -54,14 +81,16 @@ def test_sigterm_is_a_clean_end(new_stack: NewStack) -> None:
     assert not (stack.state_dir / "up.json").exists()
 
 
-def test_sigkill_leaves_nothing_after_two_seconds_and_the_next_start_works(new_stack: NewStack) -> None:
-    stack = new_stack().start()
-    assert wait_until(lambda: len(stack.descendants()) >= 4, within_s=30), "the worker made no template"
+def test_sigkill_leaves_nothing_after_two_seconds_and_the_next_start_goes_on(new_stack: NewStack) -> None:
+    stack = new_stack(AFTERPROP_LEASE_S="3").start()
+    job_id = post_endless_job(stack.url)
+    time.sleep(1.5)  # until a checkpoint stands
     family = stack.descendants()
+    assert len(family) >= 5, "broker, API, worker, template and trainer"
     stack.kill()
     assert wait_until(lambda: alive(family) == [], within_s=2), alive(family)
-    again = new_stack()
-    assert is_ready(again.start().url)
+    _, second = attempts_when_running_again(new_stack(AFTERPROP_LEASE_S="3").start().url, job_id)
+    assert second["resumed_from_step"] > 0
 
 
 def test_second_up_on_the_same_folder_is_refused(embedded_stack: EmbeddedStack) -> None:
@@ -97,7 +126,7 @@ def test_dead_part_is_started_again(new_stack: NewStack) -> None:
         dead = stack.child_pid(name)
         os.kill(dead, signal.SIGKILL)
         assert wait_until(lambda dead=dead, name=name: stack.child_pid(name) != dead, within_s=10), name
-    assert wait_until(lambda: is_ready(stack.url), within_s=30)
+    assert wait_until(lambda: is_ready(stack.url), within_s=60)
 
 
 def sleeper() -> subprocess.Popen[bytes]:
