@@ -123,7 +123,7 @@ def _register(shop: Workshop, devices: list[dict[str, Any]]) -> bool:
         )
     except transactions.GaveUp:
         return False
-    _log.info("worker_registered", worker_id=shop.worker_id, pid=shop.pid, classes=shop.places.classes)
+    _log.info("worker_registered", worker_id=shop.worker_id, pid=shop.pid, launcher=shop.launcher.describe()["kind"])
     return True
 
 

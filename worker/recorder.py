@@ -4,6 +4,7 @@ The first statement of every transaction is the fence. Frames are written in the
 row never stands before the series that lead up to it. Through an outage the batch is kept and tried again.
 """
 
+import mimetypes
 import threading
 import time
 from collections.abc import Callable
@@ -188,7 +189,13 @@ class Recorder:
             for name in report.artifacts:
                 placed = self._placed[name]
                 artifacts.add(
-                    session, *key, name=name, path=placed.path, sha256=placed.sha256, size_bytes=placed.size_bytes
+                    session,
+                    *key,
+                    name=name,
+                    path=placed.path,
+                    sha256=placed.sha256,
+                    size_bytes=placed.size_bytes,
+                    media_type=mimetypes.guess_type(name)[0] or "application/octet-stream",
                 )
         return []
 

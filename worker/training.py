@@ -129,7 +129,9 @@ class Training:
         return self._over_at is not None and (self._up_closed or time.monotonic() - self._over_at > EOF_WITHIN_S)
 
     def close(self) -> None:
-        """Read no more, write what is left, close the pipes."""
+        """Read no more, write what is left, close the pipes; a trainer that is not over is killed."""
+        if self._token is not None and self._over_at is None:
+            self._launcher.signal(self._token, signal.SIGKILL)
         with self._down_lock:
             self._down_open = False
             os.close(self._pipes.down_write)

@@ -75,7 +75,7 @@ class WorkerProcess:
     def is_ready(self) -> bool:
         assert self.alive, self.log.read_text()
         text = self.log.read_text()
-        return "worker_registered" in text and ("template_ready" in text or "spawn" in text)
+        return "worker_registered" in text and ("template_ready" in text or "launcher=spawn" in text)
 
     def template_pid(self) -> int:
         (template,) = [
