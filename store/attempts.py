@@ -14,8 +14,10 @@ from sqlalchemy import ColumnElement, and_, case, insert, select, update
 from sqlalchemy.orm import Session
 
 from store.database import now_s
-from store.jobs import announce, reason
+from store.jobs import announce, move, reason
 from store.tables import Attempt, Checkpoint, Job
+
+_ENDED: dict[str, Any] = {"lease_expires_at": None, "worker_id": None, "finished_at": now_s()}
 
 
 @dataclass(frozen=True)
@@ -124,27 +126,14 @@ def mark_started(
         .values(resumed_from_step=step, device=device, trainer_pid=trainer_pid)
     )
     session.execute(update(Job).where(held(job_id, attempt)).values(receipt=receipt))
-    running = session.execute(
-        update(Job)
-        .where(Job.id == job_id, Job.attempt == attempt, Job.status == "starting")
-        .values(status="running", **reason(None, None))
-        .returning(Job.status)
-    ).scalar()
-    if running is not None:
-        announce(session, job_id, running, attempt=attempt)
+    of_attempt = (Job.attempt == attempt) & (Job.status == "starting")
+    move(session, job_id, of_attempt, attempt=attempt, status="running", **reason(None, None))
 
 
 def mark_finalizing(session: Session, job_id: str, attempt: int) -> bool:
     """The trainer has a result; False when a cancellation came first."""
-    moved = session.execute(
-        update(Job)
-        .where(Job.id == job_id, Job.attempt == attempt, Job.status.in_(("starting", "running", "pausing")))
-        .values(status="finalizing", version=Job.version + 1)
-        .returning(Job.status)
-    ).scalar()
-    if moved is not None:
-        announce(session, job_id, moved, attempt=attempt)
-    return moved is not None
+    of_attempt = (Job.attempt == attempt) & Job.status.in_(("starting", "running", "pausing"))
+    return move(session, job_id, of_attempt, attempt=attempt, status="finalizing", version=Job.version + 1)
 
 
 def succeed(
@@ -157,50 +146,24 @@ def succeed(
     diagnostics: dict[str, Any],
 ) -> bool:
     """Stores the result. False: cancelled in between, or fenced; the result is discarded."""
-    moved = session.execute(
-        update(Job)
-        .where(Job.id == job_id, Job.attempt == attempt, Job.status == "finalizing")
-        .values(
-            status="succeeded",
-            result=result,
-            receipt=receipt,
-            diagnostics=diagnostics,
-            lease_expires_at=None,
-            worker_id=None,
-            finished_at=now_s(),
-            **reason(None, None),
-        )
-        .returning(Job.status)
-    ).scalar()
-    if moved is None:
-        return False
-    close_attempt(session, job_id, attempt, exit_cause="succeeded", cost=result.get("cost"))
-    announce(session, job_id, moved, attempt=attempt)
-    return True
+    of_attempt = (Job.attempt == attempt) & (Job.status == "finalizing")
+    found = {"status": "succeeded", "result": result, "receipt": receipt, "diagnostics": diagnostics}
+    moved = move(session, job_id, of_attempt, attempt=attempt, **found, **_ENDED, **reason(None, None))
+    if moved:
+        close_attempt(session, job_id, attempt, exit_cause="succeeded", cost=result.get("cost"))
+    return moved
 
 
 def fail(
     session: Session, job_id: str, attempt: int, *, error: dict[str, Any], cost: dict[str, Any] | None = None
 ) -> bool:
     """Ends the job on a finding of its trainer. False: cancelled in between (settle it), or fenced."""
-    moved = session.execute(
-        update(Job)
-        .where(held(job_id, attempt), Job.status != "cancelling")
-        .values(
-            status="failed",
-            error=error,
-            lease_expires_at=None,
-            worker_id=None,
-            finished_at=now_s(),
-            **reason(error["kind"], error["message"]),
-        )
-        .returning(Job.status)
-    ).scalar()
-    if moved is None:
-        return False
-    close_attempt(session, job_id, attempt, exit_cause=error["kind"], cost=cost)
-    announce(session, job_id, moved, attempt=attempt)
-    return True
+    of_attempt = held(job_id, attempt) & (Job.status != "cancelling")
+    found = {"status": "failed", "error": error, **reason(error["kind"], error["message"])}
+    moved = move(session, job_id, of_attempt, attempt=attempt, **found, **_ENDED)
+    if moved:
+        close_attempt(session, job_id, attempt, exit_cause=error["kind"], cost=cost)
+    return moved
 
 
 def held(job_id: str, attempt: int) -> ColumnElement[bool]:

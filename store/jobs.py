@@ -5,7 +5,7 @@ No function commits.
 
 from typing import Any
 
-from sqlalchemy import case, select, update
+from sqlalchemy import ColumnElement, case, select, update
 from sqlalchemy.orm import Session
 
 from store import events
@@ -61,19 +61,15 @@ def get(session: Session, job_id: str) -> Job:
 
 def cancel(session: Session, job_id: str) -> tuple[Job, bool]:
     """Asks for the end of a job; a pending one ends at once. Returns the job and whether anything changed."""
-    changed = session.execute(
-        update(Job)
-        .where(Job.id == job_id, Job.phase != "terminal", Job.desired_state != "cancel")
-        .values(
-            desired_state="cancel",
-            status=case((Job.phase == "pending", "cancelled"), else_="cancelling"),
-            finished_at=case((Job.phase == "pending", now_s()), else_=None),
-            **reason("cancelled_by_user", "Cancelled on request."),
-        )
-        .returning(Job.status)
-    ).scalar()
-    if changed is not None:
-        announce(session, job_id, changed)
+    if move(
+        session,
+        job_id,
+        (Job.phase != "terminal") & (Job.desired_state != "cancel"),
+        desired_state="cancel",
+        status=case((Job.phase == "pending", "cancelled"), else_="cancelling"),
+        finished_at=case((Job.phase == "pending", now_s()), else_=None),
+        **reason("cancelled_by_user", "Cancelled on request."),
+    ):
         return get(session, job_id), True
     job = get(session, job_id)
     if job.desired_state == "cancel" and job.status in ("cancelling", "cancelled"):
@@ -83,14 +79,14 @@ def cancel(session: Session, job_id: str) -> tuple[Job, bool]:
 
 def pause(session: Session, job_id: str) -> tuple[Job, bool]:
     """Asks a running job to checkpoint and give up its place."""
-    changed = session.execute(
-        update(Job)
-        .where(Job.id == job_id, Job.status.in_(("starting", "running")), Job.desired_state == "run")
-        .values(desired_state="pause", status="pausing", **reason("paused_by_user", "Paused on request."))
-        .returning(Job.status)
-    ).scalar()
-    if changed is not None:
-        announce(session, job_id, changed)
+    if move(
+        session,
+        job_id,
+        Job.status.in_(("starting", "running")) & (Job.desired_state == "run"),
+        desired_state="pause",
+        status="pausing",
+        **reason("paused_by_user", "Paused on request."),
+    ):
         return get(session, job_id), True
     job = get(session, job_id)
     if job.status in ("pausing", "paused"):
@@ -100,19 +96,15 @@ def pause(session: Session, job_id: str) -> tuple[Job, bool]:
 
 def resume(session: Session, job_id: str) -> tuple[Job, bool]:
     """Queues a paused job again; it continues from its last checkpoint."""
-    changed = session.execute(
-        update(Job)
-        .where(Job.id == job_id, Job.status == "paused")
-        .values(
-            desired_state="run",
-            status="queued",
-            queued_at=now_s(),
-            **reason("waiting_for_capacity", "Waiting for a free worker."),
-        )
-        .returning(Job.status)
-    ).scalar()
-    if changed is not None:
-        announce(session, job_id, changed)
+    if move(
+        session,
+        job_id,
+        Job.status == "paused",
+        desired_state="run",
+        status="queued",
+        queued_at=now_s(),
+        **reason("waiting_for_capacity", "Waiting for a free worker."),
+    ):
         return get(session, job_id), True
     job = get(session, job_id)
     if job.desired_state == "run" and job.phase != "terminal":
@@ -126,6 +118,15 @@ def change(session: Session, job_id: str, **columns: Any) -> Job:
         changed = update(Job).where(Job.id == job_id).values(**columns, version=Job.version + 1)
         session.execute(changed.returning(Job.id)).scalar()
     return get(session, job_id)
+
+
+def move(session: Session, job_id: str, where: ColumnElement[bool], *, attempt: int = 0, **columns: Any) -> bool:
+    """One arrow of the state diagram: the conditional UPDATE and its event. False: the condition did not hold."""
+    moved = update(Job).where(Job.id == job_id, where).values(**columns).returning(Job.status)
+    status = session.execute(moved).scalar()
+    if status is not None:
+        announce(session, job_id, status, attempt=attempt)
+    return status is not None
 
 
 def reason(code: str | None, message: str | None) -> dict[str, Any]:
