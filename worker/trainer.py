@@ -1,5 +1,6 @@
 """The process that trains: a work order in, reports out through a pipe. It knows no SQL and no queue."""
 
+import os
 import sys
 import tempfile
 import traceback
@@ -163,4 +164,7 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # a second of finalizing torch would be a second that the job is not over
