@@ -61,7 +61,7 @@ class Batches:
         epoch, index = divmod(step, self.per_epoch)
         if epoch != self._epoch:
             self._epoch = epoch
-            self._order = list(self.order(epoch).split(self.size))
+            self._order = list(torch.split(self.order(epoch), self.size))
         chosen = self._order[index]
         rows = self.rows
         x, y = rows.x.index_select(0, chosen), rows.y.index_select(0, chosen)

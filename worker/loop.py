@@ -16,7 +16,7 @@ from learners.build import Training
 from learners.context import merged
 from learners.learner import Batch, ParameterGroup, StepReport
 from specs.job import JobSpec
-from specs.reports import Checkpoint, Progress
+from specs.reports import Checkpoint, Event, Progress
 from worker import checkpoint, resumption
 from worker.batches import Batches, Rows
 from worker.diagnostics.diagnostic import WHOLE, Point, StepView
@@ -228,6 +228,8 @@ class Loop:
             self._send_progress()
         if self._flush.due():
             self.flush()
+            if latest := self.course.panel.take_latest():
+                link.send(Event(event="metrics", detail=latest))
 
     def save(self) -> None:
         """A checkpoint of the steps done. Series go first: what is in a checkpoint is in the series."""

@@ -68,6 +68,7 @@ class Panel:
         self._view: StepView | None = None
         self._digest = self._digest_before = bytes(32)
         self.clipped: list[Tensor] = []
+        self._latest: dict[str, float] = {}
         self.spent_s = 0.0
 
     def open(
@@ -127,6 +128,8 @@ class Panel:
             self._series.add(view.step, point)
         if view.logged:
             self._log(view, loss)
+            self._latest = {"step": view.step, "loss": loss.value, "learning_rate": view.learning_rate}
+            self._latest |= {point.quantity: point.value for point in points if point.scope is WHOLE}
         self.spent_s += sum(section.account() for section in self._open)
         self._open, self._view = [], None
 
@@ -161,6 +164,11 @@ class Panel:
             "alignment_every_steps": self._probes.interval.steps,
             "alignment_missing": missing,
         }
+
+    def take_latest(self) -> dict[str, float]:
+        """The newest values of the whole network, once."""
+        taken, self._latest = self._latest, {}
+        return taken
 
     def state_dict(self) -> dict[str, Any]:
         return {
