@@ -25,6 +25,7 @@ def preparation_order(settings: Settings, claim: Claim) -> dict[str, Any]:
         "precision": claim.resolved_spec["training"]["precision"],
         "data_dir": None if settings.data_dir is None else str(settings.data_dir.resolve()),
         "prepared_dir": str(settings.prepared_dir),
+        "mirror_url": settings.mnist_mirror_url,
     }
 
 
