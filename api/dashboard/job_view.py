@@ -109,10 +109,9 @@ def _error_text(job: JobAnswer) -> str:
     error = job.error
     if error is None:
         return ""
-    layer = (error.model_extra or {}).get("layer")
-    step = "" if error.step is None else f" Step {figure(error.step)}."
-    where = f" Layer {layer}." if layer else ""
-    return f"{words(error.kind)} (fault: {error.fault}): {error.message}{step}{where}"
+    told = error.step is None or f"step {error.step}" in error.message
+    step = "" if told else f" Step {error.step}."
+    return f"{words(error.kind)} (fault: {error.fault}): {error.message}{step}"
 
 
 def _network(spec: dict[str, Any]) -> str:

@@ -96,7 +96,8 @@ def bill_table(cost: Cost | None, diagnostics: Diagnostics) -> Table:
     overhead = diagnostics.measured.get("overhead_share")
     if isinstance(overhead, float):
         rows.append(["Share of measuring", share(overhead)])
-    return Table([Column("What"), Column("How much", True)], rows)
+    known = [row for row in rows if row[1] != NOTHING]
+    return Table([Column("What"), Column("How much", True)], known)
 
 
 def _extra(cost: Cost, *path: str) -> float | None:

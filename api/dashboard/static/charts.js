@@ -3,13 +3,14 @@
 import { download, read } from "./api_client.js";
 import { element, setText } from "./elements.js";
 import { words } from "./formats.js";
-import { depthColor, draw, load, onThemeChange, splitColor } from "./plotting.js";
+import { depthColor, draw, extent, load, onThemeChange, splitColor } from "./plotting.js";
 
 const AXES = { step: "step", wall_s: "seconds of training", samples: "samples seen" };
 const METRICS = ["accuracy", "mse"];
 const ALWAYS = ["loss", ...METRICS, "grad_norm", "alignment_cosine", "alignment_expected"];
 const MAX_POINTS = 400;
 const MAX_GAPS = 40;
+const LOGARITHMIC_FROM = 100;
 
 /** Keeps the charts of one job. */
 export class Charts {
@@ -66,7 +67,8 @@ export class Charts {
     await this.#show(plotly, "metric", metric ? bySplit(metric) : []);
     await this.#show(plotly, "gradient", this.#byLayer("grad_norm"), { logarithmic: true });
     const expected = this.#byLayer("alignment_expected", { dash: "dot", plain: true, showlegend: false });
-    await this.#show(plotly, "alignment", [...this.#byLayer("alignment_cosine"), ...expected]);
+    const cosines = [...this.#byLayer("alignment_cosine"), ...expected];
+    await this.#show(plotly, "alignment", cosines, { yRange: cosineRange(cosines) });
     await this.#showOther(plotly);
   }
 
@@ -76,8 +78,9 @@ export class Charts {
     const unit = this.#series.find((found) => found.name === name)?.unit ?? "";
     const traces = this.#byLayer(name);
     const shown = traces.length ? traces : this.#whole(name).map((found) => trace(found, found.split ?? "train", splitColor(found.split)));
-    const spread = extent(shown.flatMap(({ y }) => y));
-    await this.#show(plotly, "other", shown, { yTitle: unit, logarithmic: spread > 100 });
+    const values = shown.flatMap(({ y }) => y);
+    const logarithmic = extent(values) > LOGARITHMIC_FROM && values.every((value) => value === null || value > 0);
+    await this.#show(plotly, "other", shown, { yTitle: unit, logarithmic });
   }
 
   async #show(plotly, name, traces, options = {}) {
@@ -117,8 +120,8 @@ function gapNote(gaps, axis) {
   return gaps.length === 0 ? "" : `not finite from ${AXES[axis]} ${gaps[0]}`;
 }
 
-function extent(values) {
-  const positive = values.filter((value) => value > 0);
-  if (positive.length < values.filter((value) => value !== null).length) return 0;
-  return positive.length ? Math.max(...positive) / Math.min(...positive) : 0;
+/** Up to 1 where the cosines come near it; small ones are left to their own scale. */
+function cosineRange(traces) {
+  const values = traces.flatMap(({ y }) => y).filter((value) => value !== null);
+  return Math.max(...values) > 0.5 ? [Math.min(-0.02, ...values.map((value) => value - 0.05)), 1.05] : undefined;
 }

@@ -4,7 +4,7 @@ import { Refused, read } from "./api_client.js";
 import { Charts } from "./charts.js";
 import { copyButtons, localTimes, setText, table } from "./elements.js";
 import { follow } from "./event_stream.js";
-import { duration, figure, moment, took, words } from "./formats.js";
+import { duration, moment, took, words } from "./formats.js";
 import { showActions, wireActions } from "./job_actions.js";
 import { bestText, done, progressText } from "./job_lines.js";
 import { Log } from "./job_log.js";
@@ -50,9 +50,8 @@ function showError(error) {
   const box = field("error");
   box.hidden = !error;
   if (!error) return;
-  const step = error.step === null || error.step === undefined ? "" : ` Step ${figure(error.step)}.`;
-  const where = error.layer ? ` Layer ${error.layer}.` : "";
-  setText(box, `${words(error.kind)} (fault: ${error.fault}): ${error.message}${step}${where}`);
+  const told = error.step === null || error.step === undefined || error.message.includes(`step ${error.step}`);
+  setText(box, `${words(error.kind)} (fault: ${error.fault}): ${error.message}${told ? "" : ` Step ${error.step}.`}`);
 }
 
 function showTable(name, content, nothing) {

@@ -45,7 +45,7 @@ export function billTable(job, attempts, diagnostics) {
   ];
   const overhead = diagnostics.measured.overhead_share;
   if (typeof overhead === "number") rows.push(["Share of measuring", share(overhead)]);
-  return { columns, rows };
+  return { columns, rows: rows.filter(([, value]) => value !== NOTHING) };
 }
 
 function joules(energy) {

@@ -34,11 +34,12 @@ export function depthColor(index, count) {
 }
 
 /** Draws traces [{name, x, y, color, dash, markers, plain}] into an element, or draws them anew. */
-export async function draw(plotly, target, { traces, xTitle, yTitle = "", logarithmic = false, gaps = [] }) {
-  await plotly.react(target, traces.map(plotted), layout({ xTitle, yTitle, logarithmic, gaps }), CONFIG);
+export async function draw(plotly, target, { traces, xTitle, yTitle = "", logarithmic = false, yRange, gaps = [] }) {
+  const yScale = logarithmic ? logarithmicScale(traces) : { type: "linear", range: yRange };
+  await plotly.react(target, traces.map(plotted), layout({ xTitle, yTitle, yScale, gaps }), CONFIG);
 }
 
-const LOGARITHMIC = { type: "log", exponentformat: "power", minor: { ticks: "outside", ticklen: 3, showgrid: false }, dtick: 1 };
+const TWO_DECADES = 100;
 const CONFIG = {
   displaylogo: false,
   responsive: true,
@@ -55,10 +56,22 @@ function plotted({ name, x, y, color, dash, markers, plain, legendgroup, showleg
   };
 }
 
-function layout({ xTitle, yTitle, logarithmic, gaps }) {
+/** Whole decades where there are enough of them to be read by. */
+function logarithmicScale(traces) {
+  const whole = extent(traces.flatMap(({ y }) => y)) > TWO_DECADES;
+  return { type: "log", ...(whole ? { dtick: 1, minor: { ticks: "outside", ticklen: 3, showgrid: false } } : {}) };
+}
+
+/** The largest of the positive values over the smallest. */
+export function extent(values) {
+  const positive = values.filter((value) => value > 0);
+  return positive.length ? Math.max(...positive) / Math.min(...positive) : 0;
+}
+
+function layout({ xTitle, yTitle, yScale, gaps }) {
   const style = window.getComputedStyle(document.documentElement);
   const color = (name) => style.getPropertyValue(name).trim();
-  const axis = { gridcolor: color("--line"), linecolor: color("--line"), zeroline: false, automargin: true };
+  const axis = { gridcolor: color("--line"), linecolor: color("--line"), zeroline: false, automargin: true, exponentformat: "power" };
   return {
     uirevision: "kept", paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: "system-ui, sans-serif", size: 12, color: color("--quiet") },
@@ -67,7 +80,7 @@ function layout({ xTitle, yTitle, logarithmic, gaps }) {
     legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 }, showlegend: true,
     modebar: { bgcolor: "rgba(0,0,0,0)", color: color("--quiet"), activecolor: color("--accent") },
     xaxis: { ...axis, title: { text: xTitle, standoff: 8 } },
-    yaxis: { ...axis, title: { text: yTitle, standoff: 8 }, ...(logarithmic ? LOGARITHMIC : { type: "linear" }) },
+    yaxis: { ...axis, title: { text: yTitle, standoff: 8 }, ...yScale },
     shapes: gaps.map((x) => ({ type: "line", x0: x, x1: x, yref: "paper", y0: 0, y1: 1, line: { color: color("--red"), width: 1, dash: "dot" } })),
   };
 }
