@@ -4,6 +4,7 @@ A step is a pure function of the job's seed and its number. Nothing here knows w
 gradients, the context steps, the panel measures. ``step`` steps are done; the running one is the next, counted from 1.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -181,8 +182,12 @@ class Loop:
         if bad is None:
             return
         course = self.course
-        if report is not None:
-            course.series.add(bad, Point("loss", "", WHOLE, float(report.loss.item())))
+        found_late = bad < self.step
+        if found_late:
+            course.series.drop(self.step)  # a step that was withheld after the bad one
+        if report is not None or found_late:
+            loss = math.nan if report is None else float(report.loss.item())
+            course.series.add(bad, Point("loss", "", WHOLE, loss))
             course.series.add(bad, Point("nonfinite", "flag", WHOLE, 1.0))
         if course.spec.training.on_nan == "continue":
             self.skipped_steps += 1
@@ -228,6 +233,7 @@ class Loop:
             self._send_progress()
         if self._flush.due():
             self.flush()
+            self.course.bill.energy.joules()  # a counter that wraps must be read before it wraps twice
             if latest := self.course.panel.take_latest():
                 link.send(Event(event="metrics", detail=latest))
 

@@ -124,6 +124,9 @@ def test_deferred_watch_finds_the_same_step_and_keeps_the_weights(tmp_path: Path
         deferred.run()
     assert caught.value.step == expected.value.step
     assert caught.value.origin == expected.value.origin
+    losses = points(deferred.loop.course.link.reports)["loss", None, "train"]  # type: ignore[attr-defined]
+    assert list(losses) == [1, caught.value.step]
+    assert math.isnan(losses[caught.value.step])
     assert all(bool(torch.isfinite(tensor).all()) for tensor in training.network.state_dict().values())
 
 
