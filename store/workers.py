@@ -92,15 +92,12 @@ def reasons(session: Session, jobs: Sequence[Job], *, lease_s: float) -> dict[st
     if not queued:
         return {}
     offered = {name for worker in living(session, lease_s=lease_s) for name in worker.classes}
-    first = dict(
-        session.execute(
-            select(Job.resource_class, func.max(Job.priority))
-            .where(Job.status == "queued", Job.desired_state == "run")
-            .group_by(Job.resource_class)
-        )
-        .tuples()
-        .all()
+    rows = session.execute(
+        select(Job.resource_class, func.max(Job.priority))
+        .where(Job.status == "queued", Job.desired_state == "run")
+        .group_by(Job.resource_class)
     )
+    first = {resource_class: priority for resource_class, priority in rows}  # noqa: C416  # rows are no pairs to mypy
     found = {}
     for job in queued:
         higher = int(first.get(job.resource_class, job.priority) > job.priority)
