@@ -9,7 +9,7 @@ from anyio import to_thread
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from api import errors, memory, openapi
+from api import errors, log_lines, memory, openapi
 from api.dependencies import Door
 from api.exposure import refusal_to_start, trusted_hosts
 from api.json_patch import Patch
@@ -79,6 +79,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
+log_lines.configure()
 _refusal = refusal_to_start(settings_of_this_process(), environment=os.environ)
 if _refusal is not None:
     sys.exit(_refusal)

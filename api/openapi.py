@@ -82,11 +82,20 @@ def _document(app: FastAPI, bodies: Mapping[str, type[BaseModel]]) -> dict[str, 
         "description": "A whole job, or a recipe with what is to be different",
         "anyOf": [{"$ref": REFERENCE.format(model="JobSpec")}, {"$ref": REFERENCE.format(model="RecipeRequest")}],
     }
+    for schema in schemas.values():
+        _close(schema)
     for operations in found["paths"].values():
         for operation in operations.values():
             for parameter in operation.get("parameters", ()):
                 parameter["schema"] = _without_null(parameter["schema"])
     return found
+
+
+def _close(schema: dict[str, Any]) -> None:
+    """Where names must fit a pattern, other names are refused: pydantic does so, and its schema leaves it out."""
+    for below in schema.get("properties", {}).values():
+        if "patternProperties" in below:
+            below.setdefault("additionalProperties", False)
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
