@@ -1,5 +1,6 @@
 """The real application on a real database."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,9 +42,22 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
     )
 
 
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file, made once and copied for each test."""
+    file = tmp_path_factory.mktemp("migrated") / "afterprop.db"
+    migrated(f"sqlite:///{file}").dispose()
+    return file
+
+
 @pytest.fixture
-def database(settings: Settings) -> Iterator[Database]:
-    database = migrated(settings.resolved_database_url)
+def database(settings: Settings, migrated_file: Path) -> Iterator[Database]:
+    if settings.database_url is None:
+        settings.state_dir.mkdir()
+        shutil.copy(migrated_file, settings.state_dir / "afterprop.db")
+        database = connect(settings.resolved_database_url)
+    else:
+        database = migrated(settings.resolved_database_url)
     yield database
     database.dispose()
 
@@ -52,4 +66,15 @@ def database(settings: Settings) -> Iterator[Database]:
 def http(settings: Settings, database: Database) -> Iterator[TestClient]:
     """The application, called in this process."""
     with TestClient(create_app(settings), base_url="http://127.0.0.1") as http:
+        yield http
+
+
+@pytest.fixture(scope="module")
+def shared_http(tmp_path_factory: pytest.TempPathFactory, migrated_file: Path) -> Iterator[TestClient]:
+    """One application for all tests of a file that leave nothing behind, or do not mind what is there."""
+    state_dir = tmp_path_factory.mktemp("shared")
+    shutil.copy(migrated_file, state_dir / "afterprop.db")
+    with TestClient(
+        create_app(Settings(state_dir=state_dir, broker_url=NO_BROKER)), base_url="http://127.0.0.1"
+    ) as http:
         yield http
