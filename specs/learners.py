@@ -136,6 +136,11 @@ class ForwardForwardSpec(Rule):
     normalize_between_layers: bool = Field(
         default=True, description="divide a block's output by its root mean square, so that goodness does not pass on"
     )
+    normalize_inputs: bool = Field(
+        default=True,
+        description="append a one to each row and divide it by its root mean square, so that goodness does not depend on "
+        "the scale of the data, and the row's length is not lost",
+    )
     schedule: BlockSchedule = Field(default="simultaneous", description=SCHEDULE)
     steps_per_block: int = Field(default=1000, ge=1, le=10**8, description=STEPS_PER_BLOCK)
     predict: Literal["goodness", "readout"] = Field(
@@ -151,7 +156,7 @@ class ForwardForwardSpec(Rule):
         return self
 
     def extra_inputs(self, task: TaskName, outputs: int) -> int:  # noqa: ARG002
-        return 0 if self.negatives == "self_contrastive" else outputs
+        return 0 if self.negatives == "self_contrastive" else outputs + self.normalize_inputs
 
 
 class MonoForwardSpec(Rule):
