@@ -4,6 +4,7 @@ Each repair is one conditional UPDATE, so any number of them may run at once.
 """
 
 import threading
+import time
 from typing import Final
 
 import structlog
@@ -39,16 +40,23 @@ class Reconciler:
 
     def _run(self) -> None:
         while not self._closed.wait(self._shop.settings.beat_s):
-            if self._watcher.database_well_for_s() < GRACE_BEATS * self._shop.settings.beat_s:
+            if not self._may_judge():
                 continue
             try:
                 self._repair()
             except SQLAlchemyError as error:
                 _log.warning("repair_failed", error=str(error.__cause__ or error))
 
+    def _may_judge(self) -> bool:
+        return self._watcher.database_well_for_s() >= GRACE_BEATS * self._shop.settings.beat_s
+
     def _repair(self) -> None:
+        begun = time.monotonic()
         with self._shop.database.writing.begin() as session:
             settled = settlement.expire_leases(session)
+            if time.monotonic() - begun > self._shop.settings.beat_s or not self._may_judge():
+                session.rollback()  # the statement itself waited out an outage
+                return
             settlement.expire_pending(session)
         for job in settled:
             _log.warning("lease_expired", job_id=job.job_id, attempt=job.attempt, status=job.status)

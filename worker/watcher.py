@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -13,6 +13,8 @@ from worker.clock import boottime_s
 from worker.workshop import Workshop
 
 AttemptKey = tuple[str, int]
+
+SILENCE_BEATS: Final = 2
 
 _log = structlog.get_logger(__name__)
 
@@ -39,6 +41,7 @@ class Watcher:
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._well_since: float | None = None
+        self._answered_at = 0.0
         self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
 
     def start(self) -> None:
@@ -58,8 +61,9 @@ class Watcher:
 
     def database_well_for_s(self) -> float:
         """How long heartbeats have been answered, each within a beat; 0 during and right after an outage."""
-        since = self._well_since
-        return 0.0 if since is None else time.monotonic() - since
+        since, now = self._well_since, time.monotonic()
+        is_late = now - self._answered_at > SILENCE_BEATS * self._shop.settings.beat_s
+        return 0.0 if since is None or is_late else now - since
 
     def _run(self) -> None:
         next_beat = 0.0
@@ -78,15 +82,19 @@ class Watcher:
         with self._shop.database.writing.begin() as session:
             desired = attempts.heartbeat(session, list(watched), lease_s=self._shop.settings.lease_s)
             workers.beat(session, self._shop.worker_id, busy=self._shop.places.busy)
-        took_s = time.monotonic() - begun_monotonic
-        if took_s > self._shop.settings.beat_s:
-            self._well_since = None
-        elif self._well_since is None:
-            self._well_since = time.monotonic()
+        self._note_answer(time.monotonic() - begun_monotonic)
         for key, attempt in watched.items():
             if key in desired:
                 attempt.renew(begun + self._shop.lease_span_s)
         self._pass_on(watched, desired)
+
+    def _note_answer(self, took_s: float) -> None:
+        now = time.monotonic()
+        if took_s > self._shop.settings.beat_s:
+            self._well_since = None
+        elif self._well_since is None or now - self._answered_at > SILENCE_BEATS * self._shop.settings.beat_s:
+            self._well_since = now
+        self._answered_at = now
 
     def _look(self) -> None:
         watched = self._snapshot()

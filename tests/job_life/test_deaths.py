@@ -93,7 +93,7 @@ def test_frozen_worker_is_fenced_and_its_trainer_stops_itself(floor: Floor, undi
     trainer = psutil.Process(floor.trainer_pid(job_id))
     os.kill(holder.pid, signal.SIGSTOP)
     try:
-        wait_until(lambda: not trainer.is_running() or trainer.status() == psutil.STATUS_ZOMBIE, 3)
+        wait_until(lambda: not trainer.is_running() or trainer.status() == psutil.STATUS_ZOMBIE, 4)
         wait_until(lambda: len(floor.attempts(job_id)) == 2, 10)
     finally:
         os.kill(holder.pid, signal.SIGCONT)
