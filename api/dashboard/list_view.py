@@ -13,6 +13,7 @@ from api.answers import Page
 from api.dashboard.job_lines import best_metric, last_metric, standing, took
 from api.dependencies import Door
 from api.rows import dataset_name, job_answer
+from specs.recipes import RECIPES
 from store import listing, series, workers
 from store.tables import ACTIVE
 
@@ -28,12 +29,7 @@ TABS = {
     "Expired": "expired",
 }
 NARROWING = ("learner", "network", "dataset")
-FIRST_JOB = {
-    "name": "first",
-    "dataset": {"kind": "builtin", "name": "digits"},
-    "network": {"kind": "mlp", "hidden": [128, 128]},
-    "learner": {"kind": "forward_forward"},
-}
+FIRST_JOB = {"name": "first", **RECIPES["forward_forward"].spec}
 
 
 def list_view(

@@ -6,6 +6,7 @@ The application includes ``router``; nothing else is to be mounted.
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi.responses import StreamingResponse
 
 from api.conditional import matches
 from api.dashboard import static_files
@@ -97,4 +98,4 @@ def static_file(
     if "gzip" in accept_encoding:
         headers["Content-Encoding"] = "gzip"
         return Response(found.gzipped, media_type=found.media_type, headers=headers)
-    return Response(found.plain, media_type=found.media_type, headers=headers)
+    return StreamingResponse(found.plain(), media_type=found.media_type, headers=headers)

@@ -36,10 +36,11 @@ export function depthColor(index, count) {
 /** Draws traces [{name, x, y, color, dash, markers, plain}] into an element, or draws them anew. */
 export async function draw(plotly, target, { traces, xTitle, yTitle = "", logarithmic = false, yRange, gaps = [] }) {
   const yScale = logarithmic ? logarithmicScale(traces) : { type: "linear", range: yRange };
-  await plotly.react(target, traces.map(plotted), layout({ xTitle, yTitle, yScale, gaps }), CONFIG);
+  await plotly.react(target, traces.map(plotted), layout({ xTitle, yTitle, yScale, gaps, crowded: traces.length > CROWD }), CONFIG);
 }
 
 const TWO_DECADES = 100;
+const CROWD = 24; // lines beyond which a legend would leave no room for them
 const CONFIG = {
   displaylogo: false,
   responsive: true,
@@ -56,10 +57,11 @@ function plotted({ name, x, y, color, dash, markers, plain, legendgroup, showleg
   };
 }
 
-/** Whole decades where there are enough of them to be read by. */
+/** Ticks at whole decades where there are enough of them to be read by, else also at 2 and 5. */
 function logarithmicScale(traces) {
-  const whole = extent(traces.flatMap(({ y }) => y)) > TWO_DECADES;
-  return { type: "log", ...(whole ? { dtick: 1, minor: { ticks: "outside", ticklen: 3, showgrid: false } } : {}) };
+  const spread = extent(traces.flatMap(({ y }) => y));
+  if (spread > TWO_DECADES) return { type: "log", dtick: 1, minor: { ticks: "outside", ticklen: 3, showgrid: false } };
+  return { type: "log", ...(spread > 5 ? { dtick: "D2" } : {}) };
 }
 
 /** The largest of the positive values over the smallest. */
@@ -68,7 +70,7 @@ export function extent(values) {
   return positive.length ? Math.max(...positive) / Math.min(...positive) : 0;
 }
 
-function layout({ xTitle, yTitle, yScale, gaps }) {
+function layout({ xTitle, yTitle, yScale, gaps, crowded }) {
   const style = window.getComputedStyle(document.documentElement);
   const color = (name) => style.getPropertyValue(name).trim();
   const axis = { gridcolor: color("--line"), linecolor: color("--line"), zeroline: false, automargin: true, exponentformat: "power" };
@@ -76,8 +78,8 @@ function layout({ xTitle, yTitle, yScale, gaps }) {
     uirevision: "kept", paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: "system-ui, sans-serif", size: 12, color: color("--quiet") },
     margin: { l: 48, r: 12, t: 12, b: 36 },
-    hovermode: "x unified", hoverlabel: { bgcolor: color("--surface"), bordercolor: color("--line"), font: { color: color("--text") } },
-    legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 }, showlegend: true,
+    hovermode: crowded ? "closest" : "x unified", hoverlabel: { bgcolor: color("--surface"), bordercolor: color("--line"), font: { color: color("--text") } },
+    legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 }, showlegend: !crowded,
     modebar: { bgcolor: "rgba(0,0,0,0)", color: color("--quiet"), activecolor: color("--accent") },
     xaxis: { ...axis, title: { text: xTitle, standoff: 8 } },
     yaxis: { ...axis, title: { text: yTitle, standoff: 8 }, ...yScale },
