@@ -8,6 +8,7 @@ but the first (section 3.3), or a linear read-out of the same blocks' normalised
 label 1/K.
 
 What differs from the paper: labels are appended inputs instead of the first pixels, so inputs of any shape have room;
+rows are divided by their root mean square, with a one appended;
 all three kinds of rows share one step; false labels are drawn uniformly from the wrong ones; self-contrastive false
 rows are sums of two different rows, real ones doubled rows (after Chen et al. 2025, SCFF).
 """
@@ -168,12 +169,21 @@ class ForwardForward(Learner):
         return self._with_label(x, x.new_full((len(x), classes), 1 / classes))
 
     def _with_label(self, x: Tensor, label_NK: Tensor) -> Tensor:
-        """Appends the label: as features, as constant channels, or as features of every time step."""
+        """Appends the label: as features, as constant channels, or as features of every time step.
+
+        A normalised row gets a one before it is divided by its root mean square, so that its length is not lost.
+        """
+        extra_NE = label_NK
+        if self.spec.normalize_inputs:
+            squares_N = x.flatten(1).square()
+            scale_N1 = ((squares_N.sum(1, keepdim=True) + 1) / (squares_N.shape[1] + 1)).rsqrt()
+            x = x * scale_N1.reshape(-1, *(1 for _ in x.shape[1:]))
+            extra_NE = torch.cat([label_NK, scale_N1], 1)
         if self.network.input_layout == "vector":
-            return torch.cat([x.flatten(1), label_NK], 1)
+            return torch.cat([x.flatten(1), extra_NE], 1)
         if self.network.input_layout == "image":
-            return torch.cat([x, label_NK[:, :, None, None].expand(-1, -1, *x.shape[2:])], 1)
-        return torch.cat([x, label_NK[:, None].expand(-1, x.shape[1], -1)], 2)
+            return torch.cat([x, extra_NE[:, :, None, None].expand(-1, -1, *x.shape[2:])], 1)
+        return torch.cat([x, extra_NE[:, None].expand(-1, x.shape[1], -1)], 2)
 
     @property
     def _unlabelled(self) -> bool:

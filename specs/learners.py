@@ -138,8 +138,8 @@ class ForwardForwardSpec(Rule):
     )
     normalize_inputs: bool = Field(
         default=True,
-        description="append a one to each row and divide it by its root mean square, so that goodness does not depend on "
-        "the scale of the data, and the row's length is not lost",
+        description="append a one to each row and divide it by its root mean square: goodness does not depend on the "
+        "scale of the data, and the row's length is not lost",
     )
     schedule: BlockSchedule = Field(default="simultaneous", description=SCHEDULE)
     steps_per_block: int = Field(default=1000, ge=1, le=10**8, description=STEPS_PER_BLOCK)

@@ -1,0 +1,147 @@
+"""Forward-Forward against its closed form, block by block; what a block may see and what it may not."""
+
+from random import SystemRandom
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tests.learners.small_jobs import CLASSES, SmallJob, small_job
+
+SEEDS = [SystemRandom().randrange(2**31) for _ in range(3)]
+MLP = {"kind": "mlp", "hidden": [9, 6], "bias": False}
+
+
+def job(seed: int, **options: object) -> SmallJob:
+    learner = {"kind": "forward_forward", "negatives": "all_wrong", **options}
+    return small_job(MLP, learner, seed=seed, rows_seed=seed + 1)
+
+
+def normalised(h: Tensor) -> Tensor:
+    return h / (h.square().mean(1, keepdim=True) + 1e-8).sqrt()
+
+
+def labelled(x: Tensor, labels: Tensor) -> Tensor:
+    one = torch.cat([x, torch.ones(len(x), 1, dtype=x.dtype)], 1)
+    one = one / one.square().mean(1, keepdim=True).sqrt()
+    return torch.cat([one[:, :-1], labels, one[:, -1:]], 1)
+
+
+def by_hand(small: SmallJob, *, scale: float = 4.0, threshold: float = 1.0) -> list[Tensor]:
+    """dL_i/dW_i = sum over rows of c s' (2 a / n) 1[a > 0] x^T, for real and for all wrong labels."""
+    x, y = small.batch.x, small.batch.y
+    eye = torch.eye(CLASSES, dtype=x.dtype)
+    labels = torch.cat([eye[y], *(eye[(y + k) % CLASSES] for k in range(1, CLASSES))])
+    h = labelled(x.repeat(CLASSES, 1), labels)
+    side = torch.cat([torch.full((len(x),), -1.0), torch.ones(len(h) - len(x))]).double()
+    share = torch.cat([torch.full((len(x),), 1 / len(x)), torch.full((len(h) - len(x),), 1 / (len(h) - len(x)))])
+    gradients = []
+    for block in small.training.network.stages[:2]:
+        weight = block.synapse.weight.detach()  # type: ignore[union-attr]
+        a = torch.relu(h @ weight.T)
+        excess = scale * (a.square().mean(1) - threshold)
+        slope = share.double() * scale * side * torch.sigmoid(side * excess)
+        gradients.append((slope[:, None] * 2 * a / a.shape[1]).T @ h)
+        h = normalised(a)
+    return gradients
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_gradient_of_every_block_is_the_closed_form(seed: int) -> None:
+    small = job(seed)
+    found = small.gradients()
+    for index, expected in enumerate(by_hand(small)):
+        torch.testing.assert_close(found[f"blocks.{index}"][0], expected, rtol=1e-9, atol=1e-13)
+    assert not torch.allclose(found["blocks.1"][0], by_hand(small, threshold=0.9)[1], rtol=1e-3)
+    without = job(seed, normalize_between_layers=False).gradients()
+    assert not torch.allclose(without["blocks.1"][0], by_hand(small)[1], rtol=1e-3)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_no_block_learns_from_another_blocks_loss(seed: int) -> None:
+    small = job(seed)
+    before = small.gradients()
+    with torch.no_grad():
+        small.training.network.stages[1].synapse.weight.mul_(-2).add_(0.1)  # type: ignore[union-attr,operator]
+        small.training.learner.readout.weight.mul_(3)  # type: ignore[attr-defined]
+    after = small.gradients()
+    assert torch.equal(before["blocks.0"][0], after["blocks.0"][0])
+    assert not torch.allclose(before["blocks.1"][0], after["blocks.1"][0])
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_goodness_of_a_block_does_not_pass_on(seed: int) -> None:
+    found = []
+    for normalised in (True, False):
+        small = job(seed, normalize_between_layers=normalised)
+        before = small.gradients()["blocks.1"][0]
+        with torch.no_grad():
+            small.training.network.stages[0].synapse.weight.mul_(3)  # type: ignore[union-attr,operator]
+        found.append(float((small.gradients()["blocks.1"][0] - before).norm() / before.norm()))
+    scaled, control = found
+    assert scaled < 1e-6
+    assert control > 1e-2
+
+
+def test_false_labels_are_every_wrong_one_and_never_the_true_one() -> None:
+    small = small_job(MLP, {"kind": "forward_forward"}, rows=64)
+    seen: list[Tensor] = []
+    first = small.training.network.stages[0]
+    handle = first.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
+    counts = torch.zeros(CLASSES, CLASSES)
+    for _ in range(40):
+        seen.clear()
+        small.run(1)
+        (contrast,) = [x for x in seen if len(x) == 128]
+        labels = contrast[:, -CLASSES - 1 : -1].argmax(1)
+        assert torch.equal(labels[:64], small.batch.y)
+        counts.index_put_((small.batch.y, labels[64:]), torch.ones(64), accumulate=True)
+    handle.remove()
+    assert torch.all(counts.diagonal() == 0)
+    wrong = counts[~torch.eye(CLASSES, dtype=torch.bool)].reshape(CLASSES, CLASSES - 1)
+    share = wrong / wrong.sum(1, keepdim=True)
+    assert torch.all((share - 1 / (CLASSES - 1)).abs() < 0.1)
+
+
+def test_committed_blocks_step_as_one_optimizer_would() -> None:
+    """Commits are locality and freed memory, never another result: the same gradients, the same Adam."""
+    small = small_job(MLP, {"kind": "forward_forward"})
+    weights = [p.detach().clone().requires_grad_() for group in small.training.groups for p in group.parameters]
+    by_torch = torch.optim.Adam(weights, lr=0.01, fused=True)
+    for _ in range(5):
+        gradients = [g for group in small.gradients().values() for g in group]
+        for weight, gradient in zip(weights, gradients, strict=True):
+            weight.grad = gradient
+        by_torch.step()
+        small.run(1)
+        trained = [p for group in small.training.groups for p in group.parameters]
+        assert all(torch.equal(a, b) for a, b in zip(weights, trained, strict=True))
+
+
+def test_prediction_by_goodness_sums_the_later_blocks() -> None:
+    small = job(SEEDS[0])
+    small.training.eval()
+    x = small.batch.x
+    with torch.no_grad():
+        scores = small.training.learner.predict(x)
+        for k in range(CLASSES):
+            h = labelled(x, F.one_hot(torch.full((len(x),), k), CLASSES).to(x.dtype))
+            for block in small.training.network.stages[:2]:
+                a, _ = block(h)
+                h = normalised(a)
+            torch.testing.assert_close(scores[:, k], 4.0 * a.square().mean(1), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("schedule", ["sequential", "greedy"])
+def test_only_the_scheduled_block_learns(schedule: str) -> None:
+    small = job(SEEDS[0], schedule=schedule, steps_per_block=2)
+    moved = []
+    for _ in range(5):
+        before = small.weights()
+        small.run(1)
+        moved.append(
+            [i for i in range(2) if not torch.equal(before[f"blocks.{i}.0"], small.weights()[f"blocks.{i}.0"])]
+        )
+    expected = {"sequential": [[0], [1], [0], [1], [0]], "greedy": [[0], [0], [1], [1], [1]]}
+    assert moved == expected[schedule]
