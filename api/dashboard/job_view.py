@@ -21,8 +21,8 @@ from store import artifacts, jobs, series
 from store.tables import Attempt, Event
 
 SHOWN_EVENTS = 50
-QUIET = "progress"
-"""The type of event that the progress bar shows."""
+QUIET = ("progress", "metrics")
+"""Types of events that the progress bar and the charts show."""
 
 
 def job_view(session: Session, job_id: str, door: Door) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def _attempts(session: Session, job_id: str) -> list[Attempt]:
 
 
 def _events(session: Session, job_id: str, last: int) -> list[EventAnswer]:
-    wanted = select(Event).where(Event.job_id == job_id, Event.sequence <= last, Event.type != QUIET)
+    wanted = select(Event).where(Event.job_id == job_id, Event.sequence <= last, Event.type.not_in(QUIET))
     found = session.scalars(wanted.order_by(Event.sequence.desc()).limit(SHOWN_EVENTS))
     return [
         EventAnswer(

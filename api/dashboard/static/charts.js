@@ -60,37 +60,45 @@ export class Charts {
     document.getElementById("no-points").hidden = this.#series.length > 0;
     if (this.#series.length === 0) return;
     const plotly = await load(this.#plotly);
+    const charts = this.#contents();
+    // All are given their places before the first is drawn: a chart takes the size that it then has.
+    for (const [name, { traces }] of charts) if (name !== "other") figureOf(name).hidden = traces.length === 0;
+    for (const [name, content] of charts) if (content.traces.length) await this.#show(plotly, name, content);
+  }
+
+  /** What each chart shows, from the points read last. */
+  #contents() {
     const metric = METRICS.find((name) => this.#whole(name).length > 0);
-    const bySplit = (name) => this.#whole(name).map((found) => trace(found, found.split ?? "train", splitColor(found.split)));
-    await this.#show(plotly, "loss", bySplit("loss"), { logarithmic: this.#logLoss.checked });
     if (metric) setText(figureOf("metric").querySelector("[data-title]"), metric === "mse" ? "Mean squared error" : "Accuracy");
-    await this.#show(plotly, "metric", metric ? bySplit(metric) : []);
-    await this.#show(plotly, "gradient", this.#byLayer("grad_norm"), { logarithmic: true });
     const expected = this.#byLayer("alignment_expected", { dash: "dot", plain: true, showlegend: false });
     const cosines = [...this.#byLayer("alignment_cosine"), ...expected];
-    await this.#show(plotly, "alignment", cosines, { yRange: cosineRange(cosines) });
-    await this.#showOther(plotly);
+    return [
+      ["loss", { traces: this.#bySplit("loss"), logarithmic: this.#logLoss.checked }],
+      ["metric", { traces: metric ? this.#bySplit(metric) : [] }],
+      ["gradient", { traces: this.#byLayer("grad_norm"), logarithmic: true }],
+      ["alignment", { traces: cosines, yRange: cosineRange(cosines) }],
+      ["other", this.#chosen(this.#other.value)],
+    ];
   }
 
-  async #showOther(plotly) {
-    const name = this.#other.value;
-    if (!name) return;
-    const unit = this.#series.find((found) => found.name === name)?.unit ?? "";
-    const traces = this.#byLayer(name);
-    const shown = traces.length ? traces : this.#whole(name).map((found) => trace(found, found.split ?? "train", splitColor(found.split)));
-    const values = shown.flatMap(({ y }) => y);
+  #chosen(name) {
+    const layers = this.#byLayer(name);
+    const traces = layers.length ? layers : this.#bySplit(name);
+    const values = traces.flatMap(({ y }) => y);
     const logarithmic = extent(values) > LOGARITHMIC_FROM && values.every((value) => value === null || value > 0);
-    await this.#show(plotly, "other", shown, { yTitle: unit, logarithmic });
+    return { traces, logarithmic, yTitle: this.#series.find((found) => found.name === name)?.unit };
   }
 
-  async #show(plotly, name, traces, options = {}) {
+  async #show(plotly, name, content) {
     const figure = figureOf(name);
-    if (name !== "other") figure.hidden = traces.length === 0;
-    if (traces.length === 0) return;
-    const lost = traces.flatMap(({ x, y }) => x.filter((_, index) => y[index] === null && y[index - 1] !== null));
+    const lost = content.traces.flatMap(({ x, y }) => x.filter((_, index) => y[index] === null && y[index - 1] !== null));
     const gaps = [...new Set(lost)].slice(0, MAX_GAPS);
     if (name === "loss" || name === "gradient") setText(figure.querySelector("[data-note]"), gapNote(gaps, this.#axis.value));
-    await draw(plotly, figure.querySelector(".plot"), { traces, gaps, xTitle: AXES[this.#axis.value], ...options });
+    await draw(plotly, figure.querySelector(".plot"), { gaps, xTitle: AXES[this.#axis.value], ...content });
+  }
+
+  #bySplit(name) {
+    return this.#whole(name).map((found) => trace(found, found.split ?? "train", splitColor(found.split)));
   }
 
   #whole(name) {

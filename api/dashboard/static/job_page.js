@@ -14,6 +14,7 @@ const SHORTEST_MS = 1500;
 const LONGEST_MS = 5000;
 const QUIET_MS = 6000;
 const MAX_EVENTS = 50;
+const QUIET = new Set(["progress", "metrics"]); // the progress bar and the charts show them
 const LIVE = { on: "live", lost: "connection lost, trying again", ended: "", off: "" };
 
 const page = document.getElementById("job");
@@ -80,7 +81,7 @@ async function showFiles() {
 }
 
 function addEvent(event) {
-  if (event.type === "progress") return;
+  if (QUIET.has(event.type)) return;
   const place = page.querySelector("[data-table=events]");
   const row = table(eventTable([event]), "");
   localTimes(row, moment);
