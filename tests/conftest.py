@@ -18,9 +18,10 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """In CI everything but a GPU can be installed, so there a skip is a failure."""
+    """In CI everything but a GPU and a Docker engine can be installed, so there a skip is a failure."""
     report = yield
-    if IN_CI and report.skipped and not getattr(report, "wasxfail", "") and not item.get_closest_marker("gpu"):
+    cannot_be_had = item.get_closest_marker("gpu") or item.get_closest_marker("engine")
+    if IN_CI and report.skipped and not getattr(report, "wasxfail", "") and not cannot_be_had:
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"
         report.longrepr = f"skipped, which CI does not allow: {reason}"

@@ -22,6 +22,7 @@ LONG_JOB: dict[str, Any] = {
 }
 
 pytestmark = [
+    pytest.mark.engine,
     pytest.mark.skipif(URL is None, reason="AFTERPROP_COMPOSE_URL names no stack started by docker compose"),
     pytest.mark.timeout(600),
 ]
