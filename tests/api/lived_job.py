@@ -19,6 +19,7 @@ SPEC: dict[str, Any] = {
     "dataset": {"kind": "builtin", "name": "digits"},
     "network": {"kind": "mlp", "hidden": [16]},
     "learner": {"kind": "backprop"},
+    "resources": {"device": "cpu"},
 }
 LAYERS = ("blocks.0", "readout")
 STEPS = (1, *range(10, 2001, 10))
