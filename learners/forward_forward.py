@@ -27,7 +27,7 @@ from learners.local import learning_blocks
 from learners.networks.block_network import BlockNetwork
 from learners.networks.blocks import Block
 from learners.streams import Streams
-from learners.task import Task
+from learners.task import Task, at_least_float32
 from specs.learners import ForwardForwardSpec
 
 READOUT = "own.readout"
@@ -132,7 +132,7 @@ class ForwardForward(Learner):
         return total
 
     def _goodness(self, y: Tensor) -> Tensor:
-        squares = y.square().flatten(1)
+        squares = at_least_float32(y).square().flatten(1)
         return squares.sum(1) if self.spec.goodness == "sum_squares" else squares.mean(1)
 
     def _contrast(self, goodness_N: Tensor, rows: int) -> Tensor:

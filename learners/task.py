@@ -42,10 +42,10 @@ class Classification(Task):
     classes = True
 
     def loss(self, scores_BK: Tensor, y: Tensor) -> Tensor:
-        return F.cross_entropy(_at_least_float32(scores_BK), y)
+        return F.cross_entropy(at_least_float32(scores_BK), y)
 
     def error(self, scores_BK: Tensor, y: Tensor) -> Tensor:
-        probabilities_BK = torch.softmax(_at_least_float32(scores_BK), dim=1)
+        probabilities_BK = torch.softmax(at_least_float32(scores_BK), dim=1)
         return (probabilities_BK - F.one_hot(y, self.outputs)) / len(y)
 
     def metrics(self, scores_BK: Tensor, y: Tensor) -> dict[str, Tensor]:
@@ -60,11 +60,11 @@ class Regression(Task):
     classes = False
 
     def loss(self, scores_BK: Tensor, y: Tensor) -> Tensor:
-        scores_BK = _at_least_float32(scores_BK)
+        scores_BK = at_least_float32(scores_BK)
         return F.mse_loss(scores_BK, y.reshape(scores_BK.shape).to(scores_BK.dtype))
 
     def error(self, scores_BK: Tensor, y: Tensor) -> Tensor:
-        scores_BK = _at_least_float32(scores_BK)
+        scores_BK = at_least_float32(scores_BK)
         return 2 * (scores_BK - y.reshape(scores_BK.shape)) / scores_BK.numel()
 
     def metrics(self, scores_BK: Tensor, y: Tensor) -> dict[str, Tensor]:
@@ -89,5 +89,6 @@ class HandedError(Task):
         return {}
 
 
-def _at_least_float32(scores_BK: Tensor) -> Tensor:
-    return scores_BK.float() if scores_BK.dtype in HALF else scores_BK
+def at_least_float32(x: Tensor) -> Tensor:
+    """x itself, or x in float32 where autocast left it in half precision: sums and losses need the digits."""
+    return x.float() if x.dtype in HALF else x

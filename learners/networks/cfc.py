@@ -99,6 +99,8 @@ class CfcCell(nn.Module):
             for layer in self._deeper:
                 z = self._nonlinearity(layer(z))
             z = self.heads(z)
+        # Under autocast products are bfloat16; the state and the times stay in the weights' precision.
+        z = z.to(t_B1.dtype)
         if self.mode == "pure":
             decay = torch.exp(-t_B1 * (self.w_tau.abs() + z.abs()))
             return self.amplitude - self.amplitude * decay * z

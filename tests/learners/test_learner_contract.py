@@ -104,6 +104,20 @@ def test_micro_batches_sum_to_the_whole_batch(learner: str, network: str) -> Non
         assert apart < 1e-9
 
 
+@PAIRS
+def test_bfloat16_products_leave_float32_weights(learner: str, network: str) -> None:
+    exact, rounded = job(learner, network, dtype=torch.float32), job(learner, network, dtype=torch.float32)
+    (expected,) = exact.run(1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        (found,) = rounded.run(1)
+    assert all(weight.dtype == torch.float32 and weight.isfinite().all() for weight in rounded.weights().values())
+    torch.testing.assert_close(found.loss, expected.loss, rtol=0.05, atol=0.05)
+    before = rounded.weights()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded.run(1)
+    assert [name for name, weight in rounded.weights().items() if torch.equal(weight, before[name])] == []
+
+
 @pytest.mark.parametrize(("learner", "network"), [p for p in pairs() if "forward_forward" not in p[0]])
 def test_regression_trains_too(learner: str, network: str) -> None:
     small = job(learner, network, task="regression")
