@@ -54,6 +54,7 @@ class _Generation:
     process: subprocess.Popen[bytes]
     control: socket.socket
     ready: bool = False
+    spare: int | None = None
     trainers: dict[int, _Trainer] = field(default_factory=dict)
 
 
@@ -193,7 +194,11 @@ class Keeper(Launcher):
             _log.info("template_ready", pid=message["pid"], warm_s=round(message["warm_s"], 2))
         elif message["type"] == "refused":
             _log.error("template_refused", reason=message["reason"])
+        elif message["type"] == "spare":
+            generation.spare = message["pid"]
         elif message["type"] == "forked":
+            if message["pid"] == generation.spare:
+                generation.spare = None
             trainer = generation.trainers[message["token"]]
             with self._lock:
                 trainer.pid, trainer.pidfd = message["pid"], fds[0]
@@ -212,6 +217,9 @@ class Keeper(Launcher):
             left = list(generation.trainers.values())
             generation.trainers.clear()
             generation.control.close()
+        if generation.spare is not None:  # this process adopted it; its leash kills it
+            with suppress(ChildProcessError):
+                os.waitpid(generation.spare, 0)
         for trainer in left:
             exited = None if trainer.pid is None else _reap_adopted(trainer.pid, trainer.pidfd)
             _close_pidfd(trainer)

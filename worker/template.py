@@ -9,6 +9,10 @@ packet is one JSON object:
     <- ready   pid, warm_s, threads    | refused  reason
     <- forked  token, pid                        + pidfd
     <- exited  token, pid, code, cpu_s, max_rss_kb
+    <- spare   pid                                        or null: it died unused
+
+In a quiet moment it forks a spare: a trainer without an order, which warms its own copy of the memory up and waits.
+The next order then costs neither the fork nor the first touch of every page.
 """
 
 import gc
@@ -19,13 +23,25 @@ import signal
 import socket
 import sys
 import time
+import traceback
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, NoReturn
 
 from worker import leash, trainer_process
 
 MAX_PACKET_BYTES = 1 << 16
+SPARE_AFTER_MS = 50
+
+
+@dataclass(frozen=True)
+class _Spare:
+    """A trainer that waits for its order."""
+
+    pid: int
+    orders: socket.socket
 
 
 class Template:
@@ -35,6 +51,7 @@ class Template:
         self._control = control
         self._module = module
         self._tokens: dict[int, int] = {}  # by the pid of a trainer that is not reaped yet
+        self._spare: _Spare | None = None
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def serve(self) -> None:
@@ -58,7 +75,9 @@ class Template:
         poll.register(self._control, select.POLLIN)
         poll.register(self._wake_read, select.POLLIN)
         while True:
-            ready = {fd for fd, _ in poll.poll()}
+            ready = {fd for fd, _ in poll.poll(SPARE_AFTER_MS if self._spare is None else None)}
+            if not ready:
+                self._fork_spare()
             if self._wake_read in ready:
                 os.read(self._wake_read, 4096)
                 self._reap()
@@ -82,13 +101,9 @@ class Template:
         return True
 
     def _fork(self, order: dict[str, Any], fds: list[int]) -> None:
-        # A TERM that came between fork and SIG_DFL would meet this process's SIG_IGN and be lost.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        own_pid = os.getpid()
-        pid = os.fork()
-        if pid == 0:
-            self._become_trainer(order, fds, own_pid)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        pid = self._hand_to_spare(order, fds)
+        if pid is None:
+            pid = self._fork_and(lambda: trainer_process.run(**self._arguments(order, fds)))
         self._tokens[pid] = order["token"]
         for fd in fds:  # the trainer is the only holder: its end is the end of its pipes
             os.close(fd)
@@ -96,27 +111,71 @@ class Template:
         self._tell(type="forked", token=order["token"], pid=pid, fds=[pidfd])
         os.close(pidfd)
 
-    def _become_trainer(self, order: dict[str, Any], fds: list[int], parent: int) -> NoReturn:
-        signal.set_wakeup_fd(-1)
-        self._control.close()
-        os.close(self._wake_read)
-        os.close(self._wake_write)
-        trainer_process.run(
-            self._module,
-            up=fds[0],
-            down=fds[1],
-            log=fds[2],
-            folder=order["folder"],
-            threads=order["threads"],
-            filtered=order["filtered"],
-            parent=parent,
-        )
+    def _fork_spare(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            pid = self._fork_and(lambda: self._wait_as_spare(ours, theirs))
+        self._spare = _Spare(pid, ours)
+        self._tell(type="spare", pid=pid)
+
+    def _hand_to_spare(self, order: dict[str, Any], fds: list[int]) -> int | None:
+        """The pid of the spare that took the order, or None where there is none."""
+        if self._spare is None:
+            return None
+        spare, self._spare = self._spare, None
+        with spare.orders:
+            try:
+                socket.send_fds(spare.orders, [json.dumps(order).encode()], fds)
+            except OSError:
+                return None
+        return spare.pid
+
+    def _wait_as_spare(self, template_end: socket.socket, orders: socket.socket) -> NoReturn:
+        """Runs in the spare."""
+        template_end.close()  # so that the template's death is the end of the socket
+        if not select.select([orders], [], [], SPARE_AFTER_MS / 1000)[0]:
+            import_module(self._module).warm_up()
+        packet, fds, _, _ = socket.recv_fds(orders, MAX_PACKET_BYTES, 3, socket.MSG_CMSG_CLOEXEC)
+        orders.close()
+        if not packet:
+            os._exit(0)
+        trainer_process.run(**self._arguments(json.loads(packet), fds))
+
+    def _fork_and(self, live: Callable[[], NoReturn]) -> int:
+        """Fork a process that stands alone and lives so; its pid."""
+        # A TERM that came between fork and SIG_DFL would meet this process's SIG_IGN and be lost.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        own_pid = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                signal.set_wakeup_fd(-1)
+                self._control.close()
+                os.close(self._wake_read)
+                os.close(self._wake_write)
+                trainer_process.stand_alone(own_pid)
+                live()
+            except Exception:  # the outer door of a process: its end is its exit code, and the log says why
+                traceback.print_exc()
+            finally:
+                os._exit(trainer_process.CRASHED)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        return pid
+
+    def _arguments(self, order: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+        up, down, log = fds
+        asked = {name: order[name] for name in ("folder", "threads", "filtered")}
+        return {"module": self._module, "up": up, "down": down, "log": log, **asked}
 
     def _reap(self) -> None:
         while (pid := _ended_child()) is not None:
             if pid in self._tokens:  # its zombie still holds the number, so the group is surely its own
                 _kill_group(pid, signal.SIGKILL)
             _, status, usage = os.wait4(pid, 0)
+            if self._spare is not None and pid == self._spare.pid:
+                self._spare.orders.close()
+                self._spare = None
+                self._tell(type="spare", pid=None)
             token = self._tokens.pop(pid, None)
             if token is not None:
                 self._tell(
@@ -127,7 +186,8 @@ class Template:
                     cpu_s=usage.ru_utime + usage.ru_stime,
                     max_rss_kb=usage.ru_maxrss,
                 )
-        for orphan in set(leash.children()) - self._tokens.keys():
+        known = self._tokens.keys() | ({self._spare.pid} if self._spare is not None else set())
+        for orphan in set(leash.children()) - known:
             with suppress(ProcessLookupError):
                 os.kill(orphan, signal.SIGKILL)
 

@@ -18,15 +18,24 @@ MAX_OPEN_FILES: Final = 4096
 _OOM_SCORE: Final = "500"  # when memory ends, the kernel takes a trainer, not the worker
 
 
-def run(
-    module: str, *, up: int, down: int, log: int, folder: str, threads: int, filtered: bool, parent: int
-) -> NoReturn:
-    """Turn the forked copy of the template into a trainer, train, and end. SIGTERM is blocked on entry."""
+def stand_alone(parent: int) -> None:
+    """The first thing after the fork: a session and a leash of its own. SIGTERM is blocked on entry."""
+    # SIG_DFL, not a handler: Python runs handlers between bytecodes only, and a cancel must end a long product too.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    os.setsid()
+    leash.die_with_parent(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write above the limit is an error, not a death
+    _limit()
+
+
+def run(module: str, *, up: int, down: int, log: int, folder: str, threads: int, filtered: bool) -> NoReturn:
+    """Train what the pipe says, and end."""
     code = CRASHED
     try:
-        _stand_alone(parent)
         _take_descriptors(log)
-        _limit()
         os.chdir(folder)
         os.environ["OMP_NUM_THREADS"] = str(threads)
         if filtered:
@@ -38,17 +47,6 @@ def run(
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)  # no exit handler of the template may run in its copy
-
-
-def _stand_alone(parent: int) -> None:
-    # SIG_DFL, not a handler: Python runs handlers between bytecodes only, and a cancel must end a long product too.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-    os.setsid()
-    leash.die_with_parent(parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write above the limit is an error, not a death
 
 
 def _take_descriptors(log: int) -> None:

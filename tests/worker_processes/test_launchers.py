@@ -134,14 +134,40 @@ def test_trainer_ends_when_the_worker_closes_its_pipe(launcher: Launcher, tmp_pa
 def test_many_trainers_leave_no_descriptor_and_no_zombie(keeper: Keeper, tmp_path: Path) -> None:
     own = psutil.Process()
     template = psutil.Process(keeper.template_pid)
+    _wait_until(lambda: len(template.children()) == 1)  # the spare
     before = own.num_fds(), template.num_fds()
-    for _ in range(20):
+    for number in range(20):
         trainer = Started(keeper, tmp_path, act="leave", code=0)
         assert isinstance(trainer.event(), Forked)
         assert isinstance(trainer.event(), Exited)
         trainer.close()
+        time.sleep(0.06 * (number % 2))  # with and without a moment in which a spare is forked
+    _wait_until(lambda: len(template.children()) == 1)
     assert (own.num_fds(), template.num_fds()) == before
-    assert template.children() == []
+    assert [child.status() for child in template.children()] != [psutil.STATUS_ZOMBIE]
+
+
+def test_order_goes_to_the_spare(keeper: Keeper, tmp_path: Path) -> None:
+    template = psutil.Process(keeper.template_pid)
+    _wait_until(lambda: len(template.children()) == 1)
+    (spare,) = template.children()
+    trainer = Started(keeper, tmp_path, act="leave", code=5)
+    assert trainer.event() == Forked(spare.pid)
+    exited = trainer.event()
+    assert isinstance(exited, Exited) and exited.code == 5
+    trainer.close()
+
+
+def test_dead_spare_is_replaced(keeper: Keeper, tmp_path: Path) -> None:
+    template = psutil.Process(keeper.template_pid)
+    _wait_until(lambda: len(template.children()) == 1)
+    (spare,) = template.children()
+    spare.kill()
+    _wait_until(lambda: template.children() not in ([], [spare]))
+    trainer = Started(keeper, tmp_path, act="leave", code=0)
+    assert isinstance(trainer.event(), Forked)
+    assert isinstance(trainer.event(), Exited)
+    trainer.close()
 
 
 def test_filter_refuses_network_and_processes(keeper: Keeper, tmp_path: Path) -> None:
@@ -169,6 +195,7 @@ def test_death_of_the_template_is_told_and_the_next_one_serves(keeper: Keeper, t
     pids = [trainer.event() for trainer in trainers]
     for trainer in trainers:
         trainer.frame()
+    _wait_until(lambda: len(psutil.Process(keeper.template_pid).children()) == 3)  # both, and a spare
     template = keeper.template_pid
     assert template is not None
     os.kill(template, signal.SIGKILL)
@@ -178,6 +205,7 @@ def test_death_of_the_template_is_told_and_the_next_one_serves(keeper: Keeper, t
         assert died.exited.code == -signal.SIGKILL and died.exited.max_rss_kb > 0
         trainer.close()
     assert not any(psutil.pid_exists(forked.pid) for forked in pids if isinstance(forked, Forked))
+    assert not [child for child in psutil.Process().children() if child.status() == psutil.STATUS_ZOMBIE]
     _wait_until(lambda: keeper.template_pid not in (None, template))
     again = Started(keeper, tmp_path, act="leave", code=0)
     assert isinstance(again.event(), Forked)
