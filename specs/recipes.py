@@ -70,7 +70,7 @@ RECIPES: Mapping[str, Recipe] = {
                 "dataset": {"kind": "synthetic", "name": "event_xor", "bits": 8},
                 "network": {"kind": "cfc", "hidden": [32]},
                 "learner": {"kind": "backprop"},
-                "optimizer": {"kind": "adam", "lr": 0.005, "clip_grad_norm": 1.0},
+                "optimizer": {"kind": "adam", "lr": 0.002, "clip_grad_norm": 1.0},
                 "training": {"epochs": 20, "batch_size": 128},
             },
         ),
