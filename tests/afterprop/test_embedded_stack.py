@@ -54,9 +54,14 @@ def post_endless_job(url: str) -> str:
     return job["id"]
 
 
-def attempts_when_running_again(url: str, job_id: str) -> list[dict[str, Any]]:
+def attempts_when_second_is_running(url: str, job_id: str) -> list[dict[str, Any]]:
     with Client(url) as client:
-        assert wait_until(lambda: client.jobs.retrieve(job_id)["status"] == "running", within_s=60)
+
+        def second_is_running() -> bool:
+            job = client.jobs.retrieve(job_id)
+            return job["attempt"] == 2 and job["status"] == "running"
+
+        assert wait_until(second_is_running, within_s=60)
         return client.jobs.attempts(job_id)
 
 
@@ -68,7 +73,7 @@ def test_ctrl_c_stops_everything_and_the_next_start_goes_on_with_the_job(new_sta
     assert stack.stop(signal.SIGINT) == 130
     assert time.monotonic() - started < 30
     assert alive(family) == []
-    first, second = attempts_when_running_again(new_stack().start().url, job_id)
+    first, second = attempts_when_second_is_running(new_stack().start().url, job_id)
     assert first["exit_cause"] == "preempted"
     assert second["resumed_from_step"] > 0
 
@@ -89,7 +94,7 @@ def test_sigkill_leaves_nothing_after_two_seconds_and_the_next_start_goes_on(new
     assert len(family) >= 5, "broker, API, worker, template and trainer"
     stack.kill()
     assert wait_until(lambda: alive(family) == [], within_s=2), alive(family)
-    _, second = attempts_when_running_again(new_stack(AFTERPROP_LEASE_S="3").start().url, job_id)
+    _, second = attempts_when_second_is_running(new_stack(AFTERPROP_LEASE_S="3").start().url, job_id)
     assert second["resumed_from_step"] > 0
 
 
