@@ -321,10 +321,10 @@ def test_fenced_attempt_writes_nothing_more(make: Callable[..., Rehearsal]) -> N
 def test_flood_of_series_is_bounded_and_counted(make: Callable[..., Rehearsal]) -> None:
     rehearsal = make()
     job_id = rehearsal.post("flood")
+    before = psutil.Process().memory_info().rss  # other tests of this process may have left much
     rehearsal.run()
     assert rehearsal.job(job_id).status == "succeeded"
-    own_rss = psutil.Process().memory_info().rss
-    assert own_rss < 400 << 20
+    assert psutil.Process().memory_info().rss - before < 200 << 20
     with rehearsal.database.reading() as session:
         warnings = events.page(session, job_id, types=["warning"])
     assert [warning.detail["code"] for warning in warnings] in ([], ["series_dropped"])
