@@ -142,7 +142,7 @@ def _on_a_fresh_stack(given: argparse.Namespace) -> dict[str, Any]:
         command = [
             sys.executable,
             "-m",
-            "afterprop",
+            "afterprop.cli",
             "up",
             "--state-dir",
             state,
