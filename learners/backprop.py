@@ -16,7 +16,7 @@ from learners.learner import Batch, Learner, ParameterGroup, StepReport, UpdateC
 from learners.networks.block_network import BlockNetwork
 from learners.streams import Streams
 from learners.task import Task
-from specs.learners import BackpropSpec
+from specs.learners.backprop import BackpropSpec
 
 
 @final

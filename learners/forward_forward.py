@@ -28,7 +28,7 @@ from learners.networks.block_network import BlockNetwork
 from learners.networks.blocks import Block
 from learners.streams import Streams
 from learners.task import Task, at_least_float32
-from specs.learners import ForwardForwardSpec
+from specs.learners.forward_forward import ForwardForwardSpec
 
 READOUT = "own.readout"
 

@@ -1,6 +1,6 @@
 """Which blocks learn at a step, for rules that train blocks by themselves."""
 
-from specs.learners import BlockSchedule
+from specs.rule import BlockSchedule
 
 
 def learning_blocks(schedule: BlockSchedule, step: int, depth: int, steps_per_block: int) -> range:

@@ -22,7 +22,7 @@ from learners.networks.block_network import BlockNetwork
 from learners.networks.blocks import Block
 from learners.streams import Streams
 from learners.task import Task
-from specs.learners import MonoForwardSpec
+from specs.learners.mono_forward import MonoForwardSpec
 
 
 @final

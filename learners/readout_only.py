@@ -15,7 +15,7 @@ from learners.learner import Batch, Learner, ParameterGroup, StepReport, UpdateC
 from learners.networks.block_network import BlockNetwork
 from learners.streams import Streams
 from learners.task import Task
-from specs.learners import ReadoutOnlySpec
+from specs.learners.readout_only import ReadoutOnlySpec
 
 
 @final

@@ -1,13 +1,15 @@
 """What every network on the menu declares about itself, and the words that their fields share."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from specs.kinds import Spec
-from specs.papers import Paper
+from specs.papers import JobBody, Paper
+from specs.signature import DataSignature
 
 MAX_WIDTH = 65_536
 MAX_BLOCKS = 512
@@ -49,6 +51,8 @@ class Architecture(Spec, ABC):
     summary: ClassVar[str]
     paper: ClassVar[Paper | None] = None
     layouts: ClassVar[frozenset[Layout]]
+    small: ClassVar[dict[str, JobBody]]
+    """Small settings by name, which together use every part: the contract tests train each with every learner."""
 
     @property
     @abstractmethod
@@ -59,6 +63,10 @@ class Architecture(Spec, ABC):
     @abstractmethod
     def provides(self) -> frozenset[Provision]:
         """What this network offers to a learner that needs more than blocks as functions."""
+
+    @abstractmethod
+    def parameters(self, signature: DataSignature, *, extra_inputs: int = 0) -> int | None:
+        """Weights of the network to within a few per cent, before anything is allocated; None where nobody knows."""
 
     def misfit(self, input_shape: tuple[int, ...]) -> str | None:
         """Why the network cannot read inputs of this shape (without the batch); None when it can."""
@@ -74,3 +82,8 @@ def refuse_oversize(widths: tuple[int, ...], what: str) -> None:
     weights = sum(a * b for a, b in pairwise(widths))
     if weights > MAX_WEIGHTS:
         raise ValueError(f"{what} holds {weights:,} weights between its layers; the limit is {MAX_WEIGHTS:,}")
+
+
+def chained_weights(widths: Sequence[int], *, bias: bool = True) -> int:
+    """Weights of fully connected layers of these widths, the input's first."""
+    return sum(inputs * outputs + (outputs if bias else 0) for inputs, outputs in pairwise(widths))

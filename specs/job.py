@@ -19,7 +19,6 @@ from specs.networks import NetworkSpec
 from specs.optimizers import AdamWSpec, OptimizerSpec
 from specs.recipes import expand
 from specs.signature import DataSignature
-from specs.sizes import estimated_parameters
 from specs.training import MAX_STEPS, TrainingSpec
 
 MAX_PARAMETERS = 200_000_000
@@ -161,7 +160,7 @@ def _check_rows(job: JobSpec, signature: DataSignature, steps: int | None) -> No
 
 def _check_size(job: JobSpec, signature: DataSignature) -> None:
     extra = job.learner.extra_inputs(signature.task, signature.outputs)
-    count = estimated_parameters(job.network, signature, extra_inputs=extra)
+    count = job.network.parameters(signature, extra_inputs=extra)
     if count is not None and count > MAX_PARAMETERS:
         raise _refused(
             "too_many_parameters",

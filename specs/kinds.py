@@ -1,6 +1,8 @@
-"""The base of everything a client may send, and the one dynamic import of the house."""
+"""The base of everything a client may send, and the two dynamic imports of the house."""
 
+import pkgutil
 from importlib import import_module
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -25,3 +27,17 @@ def implementation(spec: Spec, package: str) -> type:
     module = import_module(f"{package}.{kind}")
     found: type = getattr(module, type(spec).__name__.removesuffix("Spec"))
     return found
+
+
+def on_the_menu(package: str, *, first: str) -> tuple[Any, ...]:
+    """The spec classes of all files of ``package``: ``first``, which stands in where nothing was chosen, then by name.
+
+    File ``forward_forward`` holds ``ForwardForwardSpec``, whose kind is ``forward_forward``.
+    """
+    kinds = [module.name for module in pkgutil.iter_modules(import_module(package).__path__)]
+    kinds.sort(key=lambda kind: (kind != first, kind))
+    return tuple(getattr(import_module(f"{package}.{kind}"), _class_name(kind)) for kind in kinds)
+
+
+def _class_name(kind: str) -> str:
+    return "".join(word.capitalize() for word in kind.split("_")) + "Spec"

@@ -11,6 +11,13 @@ Need = Literal["hidden_block", "plain_block", "synapse", "recurrent_block", "bat
 CLASSES: frozenset[TaskName] = frozenset({"classification", "sequence_classification"})
 ANY_TASK: frozenset[TaskName] = CLASSES | {"regression"}
 
+BlockSchedule = Literal["simultaneous", "sequential", "greedy"]
+SCHEDULE = (
+    "which blocks learn at a step: simultaneous (all), sequential (one, in turn), greedy (each for steps_per_block "
+    "steps, then frozen; the last goes on)"
+)
+STEPS_PER_BLOCK = "steps that each block but the last learns for, with schedule greedy"
+
 
 class Rule(Spec, ABC):
     """What every learning rule declares about itself; the catalog, the checks and the loop read it."""
@@ -33,8 +40,15 @@ class Rule(Spec, ABC):
     memory_class: ClassVar[Literal["all_activations", "one_block", "inference"]]
     compute_class: ClassVar[str]
     example: ClassVar[JobBody]
+    variants: ClassVar[tuple[JobBody, ...]] = ()
+    """Fields over the defaults that change what is computed: the contract tests train each of them too."""
     reference_result: ClassVar[ReferenceResult | None] = None
 
     def extra_inputs(self, task: TaskName, outputs: int) -> int:  # noqa: ARG002
         """Features or channels that the rule appends to every input."""
         return 0
+
+    def expected_alignment(self, *, size: int, noise: float) -> float | None:  # noqa: ARG002
+        """The cosine with the true gradient that a correct estimate reaches in a layer of ``size`` parameters, whose
+        squared gradient norm is 1 / ``noise`` of the whole network's. None where theory promises nothing."""
+        return 1.0 if self.exactness == "exact" else None

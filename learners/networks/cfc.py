@@ -28,7 +28,7 @@ from learners.networks.scope import Dropout
 from learners.networks.synapses import LinearSynapse
 from learners.networks.wiring import Wiring, wire
 from specs.architecture import Layout
-from specs.networks import CfcSpec
+from specs.networks.cfc import CfcSpec
 
 
 def lecun_tanh(z: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from learners.networks.dense import DenseBlock
 from learners.networks.scope import Dropout
 from learners.networks.synapses import ConvSynapse, initialise
 from specs.architecture import Layout
-from specs.networks import CnnSpec
+from specs.networks.cnn import CnnSpec
 
 
 @final

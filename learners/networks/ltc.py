@@ -23,7 +23,7 @@ from learners.networks.blocks import RecurrentBlock, State
 from learners.networks.dense import LastStepReadout
 from learners.networks.wiring import Wiring, wire
 from specs.architecture import Layout
-from specs.networks import LtcSpec
+from specs.networks.ltc import LtcSpec
 
 SHORTEST_DT = 1e-6
 

@@ -13,7 +13,7 @@ from learners.networks.dense import DenseBlock
 from learners.networks.scope import Dropout
 from learners.networks.synapses import LinearSynapse, initialise
 from specs.architecture import Layout
-from specs.networks import MlpSpec
+from specs.networks.mlp import MlpSpec
 
 
 @final

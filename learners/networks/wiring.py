@@ -7,12 +7,11 @@ command neurons, which are recurrent and reach motor neurons; every neuron gets 
 # I = inputs, H = units, M = motor neurons
 
 from dataclasses import dataclass
-from math import ceil
 
 import torch
 from torch import Tensor
 
-from specs.networks import CfcSpec, LtcSpec, NcpCounts
+from specs.liquid import Liquid, NcpCounts, derived_counts
 
 
 @dataclass(frozen=True)
@@ -28,32 +27,14 @@ class Wiring:
     motor_neurons: int
 
 
-def wire(spec: LtcSpec | CfcSpec, block: int, inputs: int) -> Wiring:
+def wire(spec: Liquid, block: int, inputs: int) -> Wiring:
     """The wiring of block number ``block`` of a liquid network."""
     generator = torch.Generator().manual_seed(spec.wiring_seed + block)
     units = spec.hidden[block]
     if spec.wiring == "full":
         return _full(inputs, units, generator)
-    if spec.ncp is not None:
-        return _neural_circuit(inputs, spec.ncp, generator)
-    return _neural_circuit(inputs, derived_counts(units, spec.motor_neurons, spec.sparsity), generator)
-
-
-def derived_counts(units: int, motor_neurons: int | None, sparsity: float) -> NcpCounts:
-    """Counts of an ``auto_ncp`` block: 60 % of the other neurons read inputs, the rest command."""
-    motor = max(1, min(units // 4, units - 3)) if motor_neurons is None else motor_neurons
-    density = 1 - sparsity
-    command = max(1, ceil(0.4 * (units - motor)))
-    inter = units - motor - command
-    return NcpCounts(
-        inter_neurons=inter,
-        command_neurons=command,
-        motor_neurons=motor,
-        sensory_fanout=max(1, int(inter * density)),
-        inter_fanout=max(1, int(command * density)),
-        recurrent_command_synapses=max(1, int(command * density * 2)),
-        motor_fanin=max(1, int(command * density)),
-    )
+    counts = spec.ncp or derived_counts(units, spec.motor_neurons, spec.sparsity)
+    return _neural_circuit(inputs, counts, generator)
 
 
 def _full(inputs: int, units: int, generator: torch.Generator) -> Wiring:

@@ -12,7 +12,7 @@ from torch import Tensor
 from learners.networks.cfc import CfcBlock, CfcCell
 from learners.networks.ltc import Incoming, LtcBlock
 from learners.networks.wiring import Wiring
-from specs.networks import CfcSpec
+from specs.networks.cfc import CfcSpec
 
 SEEDS = [SystemRandom().randrange(2**31) for _ in range(2)]
 INPUTS, UNITS, STEPS, BACKBONE = 5, 12, 6, 10

@@ -14,48 +14,36 @@ from learners.learner import Batch, StepReport
 from learners.networks.checkpointing import Checkpointing
 from learners.streams import Streams
 from specs.architecture import Architecture
-from specs.compatibility import refusals
-from specs.learners import LearnerSpec
-from specs.networks import NetworkSpec
+from specs.compatibility import kind_of, refusals
+from specs.learners import LEARNER_SPECS, LearnerSpec
+from specs.networks import NETWORK_SPECS, NetworkSpec
 from specs.optimizers import OptimizerSpec
 from specs.rule import Rule
 from specs.signature import DataSignature, TaskName
 
 CLASSES = 3
+
+
+def _said(fields: dict[str, Any]) -> str:
+    return " ".join(f"{name}={value}" for name, value in fields.items())
+
+
+def _shape(network: type[Architecture]) -> tuple[int, ...]:
+    """Of one row that the network reads: [D], [C,H,W] or [T,I]."""
+    if "vector" in network.layouts:
+        return (5,)
+    return (2, 8, 8) if "image" in network.layouts else (4, 3)
+
+
 NETWORKS: dict[str, dict[str, Any]] = {
-    "mlp": {"kind": "mlp", "hidden": [7, 6]},
-    "linear": {"kind": "mlp", "hidden": []},
-    "mlp residual": {"kind": "mlp", "hidden": [7, 7, 5], "residual": True, "norm": "layer", "activation": "gelu"},
-    "mlp batch dropout": {"kind": "mlp", "hidden": [7, 6], "norm": "batch", "dropout": 0.25},
-    "cnn": {"kind": "cnn", "channels": [3, 4], "hidden": [6]},
-    "cnn batch": {"kind": "cnn", "channels": [3, 4], "norm": "batch", "pooling": "average", "activation": "tanh"},
-    "ltc": {"kind": "ltc", "hidden": [6], "ode_unfolds": 2},
-    "ltc auto_ncp": {"kind": "ltc", "hidden": [9, 8], "wiring": "auto_ncp", "motor_neurons": 3, "ode_unfolds": 2},
-    "cfc": {"kind": "cfc", "hidden": [6], "backbone_units": 8, "dropout": 0.25},
-    "cfc mixed auto_ncp": {"kind": "cfc", "hidden": [9], "wiring": "auto_ncp", "mode": "mixed"},
-    "cfc pure": {"kind": "cfc", "hidden": [6, 5], "backbone_units": 8, "backbone_layers": 2, "mode": "pure"},
+    name: {"kind": kind_of(spec), **fields} for spec in NETWORK_SPECS for name, fields in spec.small.items()
 }
 LEARNERS: dict[str, dict[str, Any]] = {
-    "backprop": {"kind": "backprop"},
-    "backprop auxiliary": {"kind": "backprop", "auxiliary_heads": {"weight": 0.5}},
-    "readout_only": {"kind": "readout_only"},
-    "forward_forward": {"kind": "forward_forward"},
-    "forward_forward all_wrong": {
-        "kind": "forward_forward",
-        "negatives": "all_wrong",
-        "goodness": "sum_squares",
-        "predict": "readout",
-    },
-    "forward_forward self_contrastive": {
-        "kind": "forward_forward",
-        "negatives": "self_contrastive",
-        "predict": "readout",
-    },
-    "mono_forward": {"kind": "mono_forward"},
-    "mono_forward joint": {"kind": "mono_forward", "detach": False},
-    "mezo": {"kind": "mezo", "num_directions": 2},
+    f"{kind_of(rule)} {_said(fields)}".strip(): {"kind": kind_of(rule), **fields}
+    for rule in LEARNER_SPECS
+    for fields in ({}, *rule.variants)
 }
-SHAPES = {"mlp": (5,), "cnn": (2, 8, 8), "ltc": (4, 3), "cfc": (4, 3)}
+SHAPES: dict[str, tuple[int, ...]] = {kind_of(spec): _shape(spec) for spec in NETWORK_SPECS}
 
 
 def network_spec(fields: dict[str, Any]) -> Architecture:
@@ -145,7 +133,7 @@ def small_job(
     if task == "regression":
         y = torch.randn(rows, outputs, generator=draw, dtype=torch.float64).to(dtype)
     dt = torch.rand(rows, shape[0], generator=draw, dtype=torch.float64).to(dtype) + 0.1 if len(shape) == 2 else None
-    default = {"kind": "sgd", "lr": 0.01} if learner["kind"] == "mezo" else {"kind": "adam", "lr": 0.01}
+    default = {"kind": "adam" if rule.optimizers is None else min(rule.optimizers), "lr": 0.01}
     streams = Streams(seed)
     built = build_network(
         architecture, signature, streams, learner=rule, dtype=dtype, activation_checkpointing=checkpointing

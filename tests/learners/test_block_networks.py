@@ -11,7 +11,9 @@ from learners.networks.blocks import PlainBlock, RecurrentBlock
 from learners.networks.scope import BatchNorm
 from learners.networks.synapses import Synapse
 from learners.streams import Streams
-from specs.networks import CnnSpec, LtcSpec, MlpSpec
+from specs.networks.cnn import CnnSpec
+from specs.networks.ltc import LtcSpec
+from specs.networks.mlp import MlpSpec
 from specs.signature import DataSignature
 from tests.learners.small_jobs import NETWORKS, SmallJob, small_job
 

@@ -9,8 +9,8 @@ from learners.build import build, build_network, build_task
 from learners.learner import Batch
 from learners.streams import Streams
 from specs.data_sources import SyntheticSpec
-from specs.learners import BackpropSpec
-from specs.networks import CfcSpec
+from specs.learners.backprop import BackpropSpec
+from specs.networks.cfc import CfcSpec
 from specs.optimizers import AdamSpec
 from specs.signature import DataSignature
 from worker.data_sources.source import Folders

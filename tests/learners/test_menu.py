@@ -6,8 +6,12 @@ from pydantic import TypeAdapter, ValidationError
 from specs.compatibility import compatible_networks, refusal
 from specs.job import JobSpec
 from specs.kinds import implementation
-from specs.learners import LEARNER_SPECS, ForwardForwardSpec, MezoSpec
-from specs.networks import NETWORK_SPECS, CfcSpec, MlpSpec, NetworkSpec
+from specs.learners import LEARNER_SPECS
+from specs.learners.forward_forward import ForwardForwardSpec
+from specs.learners.mezo import MezoSpec
+from specs.networks import NetworkSpec
+from specs.networks.cfc import CfcSpec
+from specs.networks.mlp import MlpSpec
 from specs.optimizers import AdamSpec, CosineSchedule, SgdSpec
 from specs.rule import Rule
 from specs.signature import DataSignature
@@ -22,11 +26,6 @@ def test_every_learner_says_what_the_catalog_shows(rule: type[Rule]) -> None:
     assert JobSpec.model_validate(rule.example).learner.kind == rule.model_fields["kind"].default
     for name, field in rule.model_fields.items():
         assert field.description or name == "kind"
-
-
-def test_small_jobs_cover_every_kind() -> None:
-    assert {spec["kind"] for spec in LEARNERS.values()} == {rule.model_fields["kind"].default for rule in LEARNER_SPECS}
-    assert {spec["kind"] for spec in NETWORKS.values()} == {one.model_fields["kind"].default for one in NETWORK_SPECS}
 
 
 @pytest.mark.parametrize("learner", ["forward_forward", "mono_forward"])

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from learners.networks.wiring import Wiring, wire
-from specs.networks import CfcSpec, LtcSpec, NcpCounts
+from specs.liquid import NcpCounts
+from specs.networks.cfc import CfcSpec
+from specs.networks.ltc import LtcSpec
 
 COUNTS = NcpCounts(
     inter_neurons=6,

@@ -14,7 +14,6 @@ from specs.job import MAX_PARAMETERS, JobSpec, steps_bound
 from specs.learners import LEARNER_SPECS
 from specs.recipes import RECIPES
 from specs.signature import DataSignature
-from specs.sizes import estimated_parameters
 from specs.training import MAX_STEPS
 
 SMALLEST: dict[str, Any] = {
@@ -183,7 +182,7 @@ def test_parameters_are_estimated_before_anything_is_allocated() -> None:
         spec = JobSpec.model_validate({**SMALLEST, "network": {"kind": "mlp", "hidden": hidden}})
         widths = [784, *hidden, 10]
         expected = sum(a * b + b for a, b in itertools.pairwise(widths))
-        assert estimated_parameters(spec.network, signature) == expected <= MAX_PARAMETERS
+        assert spec.network.parameters(signature) == expected <= MAX_PARAMETERS
 
 
 def test_the_menu_never_imports_torch_or_numpy() -> None:

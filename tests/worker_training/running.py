@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from specs.compatibility import kind_of
 from specs.job import JobSpec
+from specs.learners import LEARNER_SPECS
+from specs.networks import NETWORK_SPECS
 from specs.reports import Checkpoint, Report, Result, Series
 from worker.attempt import Attempt, WorkOrder
 from worker.link import Link
@@ -23,30 +26,23 @@ NOTHING_MEASURED = {"every_steps": None, "alignment_every_steps": None}
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "mlp": {"kind": "mlp", "hidden": [12, 8], "dropout": 0.2, "norm": "layer"},
-    "mlp_batch_norm": {"kind": "mlp", "hidden": [12, 8], "norm": "batch"},
-    "cnn": {"kind": "cnn", "channels": [4, 6], "kernel_size": 3},
-    "ltc": {"kind": "ltc", "hidden": [6], "ode_unfolds": 2},
-    "cfc": {"kind": "cfc", "hidden": [6], "backbone_units": 8},
+    **{name: {"kind": kind_of(spec), **fields} for spec in NETWORK_SPECS for name, fields in spec.small.items()},
 }
-LEARNERS: dict[str, dict[str, Any]] = {
-    "backprop": {"kind": "backprop"},
-    "readout_only": {"kind": "readout_only"},
-    "forward_forward": {"kind": "forward_forward"},
-    "mono_forward": {"kind": "mono_forward"},
-    "mezo": {"kind": "mezo"},
-}
+LEARNERS: dict[str, dict[str, Any]] = {kind_of(rule): {"kind": kind_of(rule)} for rule in LEARNER_SPECS}
 DIGITS = {"kind": "builtin", "name": "digits", "split": {"validation": 0.02, "test": 0.8, "seed": 1}}
 EVENTS = {"kind": "synthetic", "name": "event_xor", "bits": 3, "rows": 120}
 
 
 def job(learner: str, network: str, /, **sections: Any) -> dict[str, Any]:
     """A small job of this pair: 7 steps of uneven batches over two epochs, with clipping and momentum."""
-    optimizer = (
-        {"kind": "sgd", "lr": 0.01} if learner == "mezo" else {"kind": "adam", "lr": 0.01, "clip_grad_norm": 1.0}
-    )
+    rule = next(rule for rule in LEARNER_SPECS if kind_of(rule) == learner)
+    optimizer: dict[str, Any] = {"kind": "adam", "lr": 0.01, "clip_grad_norm": 1.0}
+    if rule.optimizers is not None:
+        optimizer = {"kind": min(rule.optimizers), "lr": 0.01}
+    reads = next(spec.layouts for spec in NETWORK_SPECS if kind_of(spec) == NETWORKS[network]["kind"])
     training = {"budget": {"kind": "steps", "value": 7}, "batch_size": 80, "seed": 3, **sections.pop("training", {})}
     made = {
-        "dataset": EVENTS if network in ("ltc", "cfc") else DIGITS,
+        "dataset": DIGITS if "image" in reads else EVENTS,
         "network": NETWORKS[network],
         "learner": LEARNERS[learner],
         "optimizer": optimizer,

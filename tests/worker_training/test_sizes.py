@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from specs.sizes import estimated_parameters
 from tests.worker_training.running import NETWORKS, attempt, job
 
 MORE = {
@@ -22,6 +21,10 @@ def test_estimate_is_near_what_is_built(name: str, tmp_path: Path) -> None:
         fields["network"] = MORE[name]
     made = attempt(fields, tmp_path)
     built = sum(parameter.numel() for parameter in made.loop.course.training.network.parameters())
-    estimate = estimated_parameters(made.order.spec.network, made.order.signature)
+    estimate = made.order.spec.network.parameters(made.order.signature)
     assert estimate is not None
-    assert abs(estimate - built) <= max(16, 0.2 * built)
+    if name == "ltc auto_ncp":
+        # How many synapses a drawn wiring has is not known at the door.
+        assert built <= estimate
+    else:
+        assert abs(estimate - built) <= 0.01 * built

@@ -10,7 +10,6 @@ from torch.nn import Parameter
 
 from learners.learner import Batch
 from specs.diagnostics import AlignmentSpec
-from specs.learners import LearnerSpec, MezoSpec
 from worker.diagnostics.diagnostic import NOTHING, WHOLE, Diagnostic, Layer, Measured, Point, Scope, StepView, Subject
 
 
@@ -95,20 +94,10 @@ class Alignment(Diagnostic):
             "alignment_cosine": product / math.sqrt(gradient) / math.sqrt(reference),
             "alignment_norm_ratio": math.sqrt(gradient) / math.sqrt(reference),
         }
-        expected = expected_cosine(self._subject.learner_spec, size=size, noise=whole[2] / reference)
+        expected = self._subject.learner_spec.expected_alignment(size=size, noise=whole[2] / reference)
         if expected is not None:
             found["alignment_expected"] = expected
         return [Point(name, self._units[name], scope, value) for name, value in found.items()]
-
-
-def expected_cosine(learner: LearnerSpec, *, size: int, noise: float) -> float | None:
-    """What a correct estimate reaches: 1 for exact rules; for n random directions 1 / sqrt(1 + (d N + 1) / n) for a
-    layer of d parameters whose squared reference norm is 1/N of the whole's. None where theory promises nothing."""
-    if learner.exactness == "exact":
-        return 1.0
-    if isinstance(learner, MezoSpec):
-        return 1 / math.sqrt(1 + (size * noise + 1) / learner.num_directions)
-    return None
 
 
 def _floor(reference: Tensor) -> float:

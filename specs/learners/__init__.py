@@ -1,0 +1,22 @@
+"""The learning rules on the menu: one file per kind, found by its name. A new file is a new rule.
+
+``LearnerSpec`` is the union of all of them, told apart by ``kind``.
+"""
+
+from typing import TYPE_CHECKING, Annotated, Union
+
+from pydantic import Field
+
+from specs.kinds import on_the_menu
+from specs.rule import Rule
+
+LEARNER_SPECS: tuple[type[Rule], ...] = on_the_menu(__name__, first="backprop")
+
+if TYPE_CHECKING:
+    LearnerSpec = Rule
+else:
+    LearnerSpec = Annotated[Union[LEARNER_SPECS], Field(discriminator="kind")]  # noqa: UP007 - made from a tuple
+
+for _spec in LEARNER_SPECS:
+    # A rule that holds other rules names the union before it exists.
+    _spec.model_rebuild(_types_namespace={"LearnerSpec": LearnerSpec})

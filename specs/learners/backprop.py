@@ -1,0 +1,48 @@
+"""Backpropagation on the menu."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from specs.kinds import Spec
+from specs.papers import JobBody, Paper
+from specs.rule import Rule
+
+
+class AuxiliaryHeads(Spec):
+    """Deep supervision: a linear head on every block, its loss added to the network's."""
+
+    weight: float = Field(default=0.3, gt=0, le=100, description="factor on the sum of the heads' losses")
+
+
+class BackpropSpec(Rule):
+    """The exact gradient of the loss by reverse-mode differentiation."""
+
+    title: ClassVar[str] = "Backpropagation"
+    summary: ClassVar[str] = "The exact gradient of the loss; the yardstick of every other rule."
+    paper: ClassVar[Paper] = Paper(
+        title="Learning representations by back-propagating errors",
+        authors="Rumelhart, Hinton, Williams",
+        year=1986,
+        url="https://doi.org/10.1038/323533a0",
+    )
+    equation: ClassVar[str] = "g = dL/dtheta"
+    hands_error: ClassVar[bool] = True
+    exactness: ClassVar[Literal["exact", "unbiased", "biased", "own_objective"]] = "exact"
+    uses_backward: ClassVar[Literal["none", "block", "global"]] = "global"
+    memory_class: ClassVar[Literal["all_activations", "one_block", "inference"]] = "all_activations"
+    compute_class: ClassVar[str] = "1 forward and 1 backward pass a step"
+    example: ClassVar[JobBody] = {
+        "name": "backprop-digits",
+        "dataset": {"kind": "builtin", "name": "digits"},
+        "network": {"kind": "mlp", "hidden": [128, 128]},
+        "learner": {"kind": "backprop"},
+        "optimizer": {"kind": "adam", "lr": 0.001},
+        "training": {"epochs": 20, "batch_size": 64, "seed": 0},
+    }
+    variants: ClassVar[tuple[JobBody, ...]] = ({"auxiliary_heads": {"weight": 0.5}},)
+
+    kind: Literal["backprop"] = "backprop"
+    auxiliary_heads: AuxiliaryHeads | None = Field(
+        default=None, description="deep supervision, the control that separates a loss per block from locality"
+    )
