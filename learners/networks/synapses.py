@@ -68,12 +68,12 @@ class LinearSynapse(Synapse):
 class ConvSynapse(Synapse):
     """x [B,I,H,W] -> [B,O,H',W'], padded so that stride 1 keeps the size."""
 
-    def __init__(self, inputs: int, outputs: int, *, kernel_size: int, stride: int) -> None:
+    def __init__(self, inputs: int, outputs: int, *, kernel_size: int, stride: int, bias: bool = True) -> None:
         super().__init__()
         self.stride = stride
         self.padding = kernel_size // 2
         self.weight = nn.Parameter(torch.empty(outputs, inputs, kernel_size, kernel_size))
-        self.bias = nn.Parameter(torch.empty(outputs))
+        self.bias = nn.Parameter(torch.empty(outputs)) if bias else None
         initialise(self, "default")
 
     def operate(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
