@@ -1,6 +1,6 @@
 """Synapses: the only holders of matrix weights."""
 
-# B = rows, I = inputs, O = outputs, R = rank
+# B = rows, N = rows and places, I = inputs, O = outputs, R = rank
 
 import math
 from abc import ABC, abstractmethod
@@ -9,6 +9,7 @@ from typing import final
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.grad import conv2d_weight
 
 from learners.networks.scope import Scoped
 from specs.architecture import Init
@@ -30,6 +31,13 @@ class Synapse(Scoped, ABC):
     @abstractmethod
     def mix(self, h: Tensor, a_OR: Tensor) -> Tensor:
         """Mixes R channels of h into O channels."""
+
+    @abstractmethod
+    def correlate(self, x: Tensor, error: Tensor) -> list[Tensor]:
+        """Gradients of weight and bias (if there is one) where the output of ``operate(x)`` has this error.
+
+        One product of what went in and what should have come out; nothing is differentiated.
+        """
 
     def forward(self, x: Tensor) -> Tensor:
         rule = self.scope.rule
@@ -57,6 +65,12 @@ class LinearSynapse(Synapse):
     def mix(self, h: Tensor, a_OR: Tensor) -> Tensor:
         return F.linear(h, a_OR)
 
+    def correlate(self, x: Tensor, error: Tensor) -> list[Tensor]:
+        error_NO, x_NI = error.reshape(-1, error.shape[-1]), x.reshape(-1, x.shape[-1])
+        weight_OI = error_NO.t() @ x_NI
+        weight_OI = weight_OI if self.mask is None else weight_OI * self.mask
+        return [weight_OI] if self.bias is None else [weight_OI, error_NO.sum(0)]
+
     def onto(self, base_BO: Tensor, x_BI: Tensor) -> Tensor:
         """``base + operate(x)`` in one product; for synapses without bias or mask."""
         if self.scope.rule is not None:
@@ -81,6 +95,12 @@ class ConvSynapse(Synapse):
 
     def mix(self, h: Tensor, a_OR: Tensor) -> Tensor:
         return F.conv2d(h, a_OR[:, :, None, None])
+
+    def correlate(self, x: Tensor, error: Tensor) -> list[Tensor]:
+        weight: Tensor = conv2d_weight(  # type: ignore[no-untyped-call]
+            x, self.weight.shape, error, stride=self.stride, padding=self.padding
+        )
+        return [weight] if self.bias is None else [weight, error.sum((0, 2, 3))]
 
 
 def initialise(synapse: Synapse, init: Init) -> None:

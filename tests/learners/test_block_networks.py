@@ -127,6 +127,29 @@ def test_a_rule_that_does_what_synapses_do_changes_nothing(network: str) -> None
     assert torch.equal(net(batch.x, batch.dt), before)
 
 
+@ALL
+def test_a_synapse_correlates_what_went_in_with_an_error(network: str) -> None:
+    small = job(network)
+    net, batch = small.training.network, small.batch
+    seen: list[tuple[Synapse, Tensor, Tensor]] = []
+
+    def watched(synapse: Synapse, x: Tensor) -> Tensor:
+        y = synapse.operate(x, synapse.weight, synapse.bias)
+        seen.append((synapse, x, y))
+        return y
+
+    with net.passing(0, 0, batch.rows, "batch"), net.synapses(watched):
+        loss = small.training.task.loss(net(batch.x, batch.dt), batch.y)
+        errors = torch.autograd.grad(loss, [y for _, _, y in seen], retain_graph=True)
+    found: dict[Tensor, Tensor] = {}
+    for (synapse, x, _), error in zip(seen, errors, strict=True):
+        own = [synapse.weight] if synapse.bias is None else [synapse.weight, synapse.bias]
+        for parameter, gradient in zip(own, synapse.correlate(x.detach(), error), strict=True):
+            found[parameter] = found.get(parameter, torch.zeros_like(parameter)) + gradient
+    for parameter, gradient in zip(found, torch.autograd.grad(loss, list(found)), strict=True):
+        torch.testing.assert_close(found[parameter], gradient, rtol=1e-10, atol=1e-13)
+
+
 def test_segments_are_views_with_names_of_the_whole() -> None:
     small = job("mlp batch dropout")
     net, batch = small.training.network, small.batch
