@@ -33,6 +33,8 @@ class Rule(Spec, ABC):
     optimizer_limits: ClassVar[dict[str, float | bool]] = {}
     whole_batch: ClassVar[bool] = False
     commits: ClassVar[bool] = False
+    in_place: ClassVar[bool] = False
+    """Whether it steps through ``apply_seeded``: no gradient is ever stored, unless somebody asks to see it."""
     hands_error: ClassVar[bool] = False
     exactness: ClassVar[Literal["exact", "unbiased", "biased", "own_objective"]]
     uses_backward: ClassVar[Literal["none", "block", "global"]]

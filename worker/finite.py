@@ -137,8 +137,7 @@ class DeferredWatch(Watch):
 def watch_for(spec: JobSpec, optimizers: Optimizers, device: torch.device) -> ImmediateWatch | DeferredWatch:
     """A GPU is not made to wait for each step, where its optimizers can withhold one by themselves."""
     fused = all(unit.optimizer.defaults.get("fused") for unit in optimizers.units)
-    in_place = spec.learner.uses_backward == "none"
-    if device.type == "cpu" or not fused or in_place or spec.training.on_nan == "continue":
+    if device.type == "cpu" or not fused or spec.learner.in_place or spec.training.on_nan == "continue":
         return ImmediateWatch()
     return DeferredWatch(optimizers, device)
 

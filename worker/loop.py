@@ -71,8 +71,7 @@ class Loop:
         self.selection = Selection(course.spec.training.early_stopping, course.training)
         self.watch = watch_for(course.spec, course.training.optimizers, course.batches.rows.x.device)
         # In-place rules make their gradient only to be read: a look at each step would cost them their memory.
-        in_place = course.spec.learner.uses_backward == "none"
-        self._reads_every_step = not in_place and isinstance(self.watch, ImmediateWatch)
+        self._reads_every_step = not course.spec.learner.in_place and isinstance(self.watch, ImmediateWatch)
         measures = course.spec.diagnostics.every_steps is not None
         self._follows_clipping = measures and course.spec.optimizer.clip_grad_norm is not None
         self._weights: list[Tensor] = [p for group in course.training.groups for p in group.parameters]

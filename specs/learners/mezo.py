@@ -24,6 +24,7 @@ class MezoSpec(Rule):
     optimizers: ClassVar[frozenset[str] | None] = frozenset({"sgd"})
     optimizer_limits: ClassVar[dict[str, float | bool]] = {"momentum": 0.0, "nesterov": False}
     whole_batch: ClassVar[bool] = True
+    in_place: ClassVar[bool] = True
     exactness: ClassVar[Literal["exact", "unbiased", "biased", "own_objective"]] = "unbiased"
     uses_backward: ClassVar[Literal["none", "block", "global"]] = "none"
     inside_block: ClassVar[Literal["exact", "none"]] = "none"
