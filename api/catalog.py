@@ -11,7 +11,7 @@ from specs.diagnostics import DIAGNOSTIC_KINDS
 from specs.learners import LEARNER_SPECS
 from specs.networks import NETWORK_SPECS
 from specs.optimizers import OptimizerSpec, Update
-from specs.papers import Paper, ReferenceResult
+from specs.papers import Equivalence, Paper, PublishedResult, ReferenceResult
 from specs.recipes import RECIPES, RecipeRequest
 from specs.signature import DataSignature
 
@@ -42,9 +42,14 @@ class LearnerEntry(Entry):
     compatible_networks: list[str] = Field(description="kinds that it trains with their default fields")
     exactness: str = Field(description="exact, unbiased, biased or own_objective")
     uses_backward: str = Field(description="none, block or global")
+    inside_block: str = Field(description="exact: inside a block of several operations it backpropagates")
+    hands_error: bool = Field(description="whether it can hand the error of its input to a segment below")
     memory_class: str
     cost_class: str = Field(description="work of a step, against backpropagation")
-    reference_result: ReferenceResult | None
+    equivalent_to: list[Equivalence] = Field(description="settings that make it another rule: controls")
+    claims_that_do_not_hold: list[str] = Field(description="what is said of it and was not found, with sources")
+    published_result: PublishedResult | None = Field(description="a figure from the literature")
+    reference_result: ReferenceResult | None = Field(description="measured here; null until it is")
     example: dict[str, Any] = Field(description="a job that runs as it stands")
 
 
@@ -54,6 +59,7 @@ class NetworkEntry(Entry):
     paper: Paper | None
     provides: list[str] = Field(description="what it offers with its default fields")
     layouts: list[str] = Field(description="vector, image or sequence")
+    claims_that_do_not_hold: list[str] = Field(description="what is said of it and was not found, with sources")
     compatible_learners: list[str] = Field(description="kinds that train it with its default fields")
 
 
@@ -101,8 +107,13 @@ def learners() -> list[LearnerEntry]:
             compatible_networks=compatible_networks(rule),
             exactness=rule.exactness,
             uses_backward=rule.uses_backward,
+            inside_block=rule.inside_block,
+            hands_error=rule.hands_error,
             memory_class=rule.memory_class,
             cost_class=rule.compute_class,
+            equivalent_to=list(rule.equivalent_to),
+            claims_that_do_not_hold=list(rule.claims_that_do_not_hold),
+            published_result=rule.published_result,
             reference_result=rule.reference_result,
             example=rule.example,
             fields=rule.model_json_schema(),
@@ -121,6 +132,7 @@ def networks() -> list[NetworkEntry]:
             paper=network.paper,
             provides=sorted(network().provides),
             layouts=sorted(network.layouts),
+            claims_that_do_not_hold=list(network.claims_that_do_not_hold),
             compatible_learners=compatible_learners(network),
             fields=network.model_json_schema(),
         )

@@ -51,6 +51,8 @@ class Architecture(Spec, ABC):
     summary: ClassVar[str]
     paper: ClassVar[Paper | None] = None
     layouts: ClassVar[frozenset[Layout]]
+    claims_that_do_not_hold: ClassVar[tuple[str, ...]] = ()
+    """What is said of the network and was not found: a sentence each, with its source."""
     small: ClassVar[dict[str, JobBody]]
     """Small settings by name, which together use every part: the contract tests train each with every learner."""
 

@@ -14,13 +14,31 @@ class Paper(Spec):
     url: str
 
 
-class ReferenceResult(Spec):
-    """A figure to compare one's own run with: setting, value, and who measured it."""
+class PublishedResult(Spec):
+    """A figure from the literature: setting, value, and where it stands."""
 
     setting: str
     metric: str
     value: float
     source: str
+
+
+class ReferenceResult(Spec):
+    """A figure measured here, to compare one's own run with; ``command`` measures it again."""
+
+    setting: str
+    metric: str
+    value: float
+    machine: str
+    command: str
+
+
+class Equivalence(Spec):
+    """Settings with which a rule computes what another rule computes: a control, not an alternative."""
+
+    settings: dict[str, Any]
+    to: str
+    because: str
 
 
 JobBody = dict[str, Any]

@@ -4,7 +4,7 @@ from abc import ABC
 from typing import ClassVar, Literal
 
 from specs.kinds import Spec
-from specs.papers import JobBody, Paper, ReferenceResult
+from specs.papers import Equivalence, JobBody, Paper, PublishedResult, ReferenceResult
 from specs.signature import TaskName
 
 Need = Literal["hidden_block", "plain_block", "synapse", "recurrent_block", "batch_free"]
@@ -44,7 +44,12 @@ class Rule(Spec, ABC):
     example: ClassVar[JobBody]
     variants: ClassVar[tuple[JobBody, ...]] = ()
     """Fields over the defaults that change what is computed: the contract tests train each of them too."""
+    published_result: ClassVar[PublishedResult | None] = None
     reference_result: ClassVar[ReferenceResult | None] = None
+    """Measured here; None until it is."""
+    equivalent_to: ClassVar[tuple[Equivalence, ...]] = ()
+    claims_that_do_not_hold: ClassVar[tuple[str, ...]] = ()
+    """What is said of the rule and was not found: a sentence each, with its source."""
 
     def extra_inputs(self, task: TaskName, outputs: int) -> int:  # noqa: ARG002
         """Features or channels that the rule appends to every input."""

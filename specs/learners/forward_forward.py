@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from specs.papers import JobBody, Paper, ReferenceResult
+from specs.papers import JobBody, Paper, PublishedResult
 from specs.rule import CLASSES, SCHEDULE, STEPS_PER_BLOCK, BlockSchedule, Need, Rule
 from specs.signature import TaskName
 
@@ -36,11 +36,18 @@ class ForwardForwardSpec(Rule):
         "optimizer": {"kind": "adam", "lr": 0.002},
         "training": {"epochs": 30, "batch_size": 64, "seed": 0},
     }
-    reference_result: ClassVar[ReferenceResult | None] = ReferenceResult(
+    published_result: ClassVar[PublishedResult | None] = PublishedResult(
         setting="MNIST, 4 x 2000 ReLU, label in the input, 60 epochs",
         metric="test error",
         value=0.0136,
         source="Hinton 2022, section 3.3",
+    )
+    claims_that_do_not_hold: ClassVar[tuple[str, ...]] = (
+        "Faster or lighter than backpropagation: at equal accuracy 4 to 13 times slower, with 3 to 10 times the energy "
+        "(Spyra 2025, arXiv 2509.19063); Hinton himself calls it somewhat slower.",
+        "Less memory by itself: only a backward pass per block that frees its graph saves any; to sum the blocks' "
+        "losses keeps all graphs, over twice the rows.",
+        "Cheap prediction: by goodness a prediction is one forward pass per class; only the read-out needs one.",
     )
     variants: ClassVar[tuple[JobBody, ...]] = (
         {"negatives": "all_wrong", "goodness": "sum_squares", "predict": "readout"},

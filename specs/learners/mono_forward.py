@@ -34,6 +34,12 @@ class MonoForwardSpec(Rule):
         "optimizer": {"kind": "adam", "lr": 0.001},
         "training": {"epochs": 20, "batch_size": 64, "seed": 0},
     }
+    claims_that_do_not_hold: ClassVar[tuple[str, ...]] = (
+        "Matches or surpasses backpropagation: the paper's second version (May 2026) says competitive, and better than "
+        "Forward-Forward (arXiv 2501.09238).",
+        "Saves energy: up to 41 % on multi-layer perceptrons, per epoch; the measure that counts is energy to a target "
+        "accuracy (Spyra 2025, arXiv 2509.19063).",
+    )
     variants: ClassVar[tuple[JobBody, ...]] = ({"detach": False},)
 
     kind: Literal["mono_forward"] = "mono_forward"

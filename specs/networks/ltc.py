@@ -21,6 +21,10 @@ class LtcSpec(Liquid):
         year=2020,
         url="https://arxiv.org/abs/2006.04439",
     )
+    claims_that_do_not_hold: ClassVar[tuple[str, ...]] = (
+        "Good at irregular times: on event-XOR it stays at chance (49 %) where CfC reaches 99 % (the CfC authors' own "
+        "tables, arXiv 2106.13898).",
+    )
     small: ClassVar[dict[str, JobBody]] = {
         "ltc": {"hidden": [6], "ode_unfolds": 2},
         "ltc auto_ncp": {"hidden": [9, 8], "wiring": "auto_ncp", "motor_neurons": 3, "ode_unfolds": 2},

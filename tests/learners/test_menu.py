@@ -3,7 +3,7 @@
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from specs.compatibility import compatible_networks, refusal
+from specs.compatibility import compatible_networks, kind_of, refusal
 from specs.job import JobSpec
 from specs.kinds import implementation
 from specs.learners import LEARNER_SPECS
@@ -26,6 +26,18 @@ def test_every_learner_says_what_the_catalog_shows(rule: type[Rule]) -> None:
     assert JobSpec.model_validate(rule.example).learner.kind == rule.model_fields["kind"].default
     for name, field in rule.model_fields.items():
         assert field.description or name == "kind"
+
+
+@pytest.mark.parametrize("rule", LEARNER_SPECS)
+def test_what_a_rule_is_equivalent_to_and_what_does_not_hold_can_be_looked_up(rule: type[Rule]) -> None:
+    kinds = {kind_of(other) for other in LEARNER_SPECS}
+    for equivalence in rule.equivalent_to:
+        assert rule.model_validate(equivalence.settings) is not None
+        assert equivalence.to in kinds - {kind_of(rule)} and equivalence.because
+    for claim in rule.claims_that_do_not_hold:
+        assert ": " in claim and claim.endswith(".")
+    if rule.reference_result is not None:
+        assert rule.reference_result.command.split()[0] in ("make", "python")
 
 
 @pytest.mark.parametrize("learner", ["forward_forward", "mono_forward"])
