@@ -19,14 +19,14 @@ class FlopMeter:
     @contextmanager
     def counting_step(self, *, share: float = 1.0) -> Iterator[None]:
         """Counts what runs inside as ``share`` of a whole step. The arithmetic is that of an uncounted step."""
-        with FlopCounterMode(display=False) as counter:
+        with _counter() as counter:
             yield
         self.per_step = counter.get_total_flops() / share
 
     @contextmanager
     def counting_evaluation(self, *, rows: int) -> Iterator[None]:
         """Counts what runs inside as the evaluation of ``rows`` rows."""
-        with FlopCounterMode(display=False) as counter:
+        with _counter() as counter:
             yield
         self.per_evaluation_row = counter.get_total_flops() / max(rows, 1)
 
@@ -41,3 +41,21 @@ class FlopMeter:
         self.per_step = state["per_step"]
         self.per_evaluation_row = state["per_evaluation_row"]
         self.total = state["total"] or 0.0
+
+
+class _NoModules:
+    """Stands for the counter's watch over modules, whose hooks fail where a module's input is a leaf."""
+
+    parents = frozenset({"Global"})
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
+def _counter() -> FlopCounterMode:
+    counter = FlopCounterMode(display=False)
+    counter.mod_tracker = _NoModules()  # type: ignore[assignment]
+    return counter
