@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.learners.small_jobs import LEARNERS, NETWORKS, SmallJob, network_spec, pairs, small_job
+from tests.learners.small_jobs import LEARNERS, NETWORKS, SmallJob, learner_spec, network_spec, pairs, small_job
 
 PAIRS = pytest.mark.parametrize(("learner", "network"), pairs())
 
@@ -118,7 +118,9 @@ def test_bfloat16_products_leave_float32_weights(learner: str, network: str) -> 
     assert [name for name, weight in rounded.weights().items() if torch.equal(weight, before[name])] == []
 
 
-@pytest.mark.parametrize(("learner", "network"), [p for p in pairs() if "forward_forward" not in p[0]])
+@pytest.mark.parametrize(
+    ("learner", "network"), [p for p in pairs() if "regression" in learner_spec(LEARNERS[p[0]]).tasks]
+)
 def test_regression_trains_too(learner: str, network: str) -> None:
     small = job(learner, network, task="regression")
     reports = small.run(25 if "mezo" not in learner else 60)
