@@ -1,0 +1,112 @@
+"""Predictive coding on the menu."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from specs.papers import JobBody, Paper
+from specs.rule import Rule
+
+InferenceMode = Literal["strict", "fixed_prediction", "zero_divergence", "error_based"]
+
+
+class PredictiveCodingSpec(Rule):
+    """Values of all blocks settle into the least prediction error; each block then learns from its own error."""
+
+    title: ClassVar[str] = "Predictive coding"
+    summary: ClassVar[str] = "Hidden values settle between what is predicted below and wanted above; errors are local."
+    paper: ClassVar[Paper] = Paper(
+        title="An Approximation of the Error Backpropagation Algorithm in a Predictive Coding Network with Local "
+        "Hebbian Synaptic Plasticity",
+        authors="Whittington, Bogacz",
+        year=2017,
+        url="https://doi.org/10.1162/NECO_a_00949",
+    )
+    equation: ClassVar[str] = (
+        "E = sum_l |v_l - f_l(v_(l-1))|^2 / 2 + lambda L(f_L(v_(L-1)), y); v <- v - gamma dE/dv; g_l = dE/dtheta_l"
+    )
+    hands_error: ClassVar[bool] = True
+    exactness: ClassVar[Literal["exact", "unbiased", "biased", "own_objective"]] = "biased"
+    uses_backward: ClassVar[Literal["none", "block", "global"]] = "block"
+    memory_class: ClassVar[Literal["all_activations", "one_block", "inference"]] = "all_activations"
+    compute_class: ClassVar[str] = (
+        "1 forward pass, then a forward and a backward pass above the first block for each inference step; "
+        "zero_divergence costs 1 backprop step"
+    )
+    example: ClassVar[JobBody] = {
+        "name": "predictive-coding-digits",
+        "dataset": {"kind": "builtin", "name": "digits"},
+        "network": {"kind": "mlp", "hidden": [128, 128]},
+        "learner": {"kind": "predictive_coding"},
+        "optimizer": {"kind": "adam", "lr": 0.001},
+        "training": {"epochs": 20, "batch_size": 64, "seed": 0},
+    }
+    variants: ClassVar[tuple[JobBody, ...]] = (
+        {"mode": "fixed_prediction"},
+        {"mode": "zero_divergence"},
+        {"mode": "error_based"},
+    )
+
+    kind: Literal["predictive_coding"] = "predictive_coding"
+    mode: InferenceMode = Field(
+        default="strict",
+        description="strict: values descend the energy. fixed_prediction: predictions and slopes stay those of the "
+        "forward pass (equivalent to backprop at inference_rate 1 after one step per hidden block). zero_divergence: "
+        "each block learns at the step when the error reaches it (equivalent to backprop at inference_rate 1). "
+        "error_based: the same energy descended in the errors, which needs a backward pass through the whole network "
+        "(equivalent to backprop at inference_steps 0)",
+    )
+    inference_steps: int | None = Field(
+        default=None,
+        ge=0,
+        le=4096,
+        description="T: steps of inference before the weights learn; null: 8 (strict), 4 (error_based), one per hidden "
+        "block (fixed_prediction). zero_divergence always takes one per hidden block",
+    )
+    inference_rate: float | None = Field(
+        default=None,
+        gt=0,
+        le=2,
+        description="gamma: step size of inference; null: 0.3 (strict, error_based) or 1 (fixed_prediction, "
+        "zero_divergence)",
+    )
+    output_weight: float = Field(
+        default=1.0,
+        gt=0,
+        le=1e6,
+        description="lambda: weight of the task's loss in the energy of strict and error_based. Gradients are divided "
+        "by it; as it goes to 0 those of the settled network go to backprop's",
+    )
+
+    @model_validator(mode="after")
+    def _steps_have_a_meaning(self) -> "PredictiveCodingSpec":
+        if self.mode == "zero_divergence" and self.inference_steps is not None:
+            raise ValueError("zero_divergence takes one inference step per hidden block: leave inference_steps out")
+        if self.inference_steps == 0 and self.mode != "error_based":
+            raise ValueError(f"without inference steps no error reaches a hidden block in mode {self.mode}")
+        if self.output_weight != 1 and self.mode in ("fixed_prediction", "zero_divergence"):
+            raise ValueError(f"output_weight changes nothing in mode {self.mode}, where errors are linear in it")
+        return self
+
+    @property
+    def rate(self) -> float:
+        """gamma in this mode."""
+        if self.inference_rate is not None:
+            return self.inference_rate
+        return 0.3 if self.mode in ("strict", "error_based") else 1.0
+
+    def steps(self, hidden: int) -> int:
+        """T in this mode on a network of ``hidden`` blocks below its last."""
+        if self.inference_steps is not None:
+            return self.inference_steps
+        return {"strict": 8, "error_based": 4}.get(self.mode, hidden)
+
+    @property
+    def equivalent_to(self) -> str | None:
+        exact = self.mode == "error_based" and self.inference_steps == 0
+        carried = self.mode in ("fixed_prediction", "zero_divergence") and self.rate == 1
+        # A fixed number of sweeps may be too few for a deep network.
+        return "backprop" if exact or (carried and self.inference_steps is None) else None
+
+    def expected_alignment(self, *, size: int, noise: float) -> float | None:  # noqa: ARG002
+        return 1.0 if self.equivalent_to == "backprop" else None
