@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from specs.papers import JobBody, Paper
+from specs.papers import Equivalence, JobBody, Paper
 from specs.rule import Rule
 
 InferenceMode = Literal["strict", "fixed_prediction", "zero_divergence", "error_based"]
@@ -45,6 +45,28 @@ class PredictiveCodingSpec(Rule):
         {"mode": "fixed_prediction"},
         {"mode": "zero_divergence"},
         {"mode": "error_based"},
+    )
+    equivalent_to: ClassVar[tuple[Equivalence, ...]] = (
+        Equivalence(
+            settings={"mode": "fixed_prediction"},
+            to="backprop",
+            because="with slopes of the forward pass each step hands the exact error one block down",
+        ),
+        Equivalence(
+            settings={"mode": "zero_divergence"},
+            to="backprop",
+            because="each block learns while its own input is still that of the forward pass",
+        ),
+        Equivalence(
+            settings={"mode": "error_based", "inference_steps": 0},
+            to="backprop",
+            because="errors of zero leave the network's own loss",
+        ),
+    )
+    claims_that_do_not_hold: ClassVar[tuple[str, ...]] = (
+        "It is cheaper or faster than backprop: on a digital machine each inference step is a pass through the "
+        "network (Goemaere et al. 2025, arXiv 2505.20137).",
+        "It scales with depth: in strict inference the signal decays exponentially from block to block (the same).",
     )
 
     kind: Literal["predictive_coding"] = "predictive_coding"
@@ -102,11 +124,12 @@ class PredictiveCodingSpec(Rule):
         return {"strict": 8, "error_based": 4}.get(self.mode, hidden)
 
     @property
-    def equivalent_to(self) -> str | None:
-        exact = self.mode == "error_based" and self.inference_steps == 0
-        carried = self.mode in ("fixed_prediction", "zero_divergence") and self.rate == 1
+    def carries_the_exact_error(self) -> bool:
+        """Whether these fields give backprop's gradient on every network."""
+        if self.mode == "error_based":
+            return self.inference_steps == 0
         # A fixed number of sweeps may be too few for a deep network.
-        return "backprop" if exact or (carried and self.inference_steps is None) else None
+        return self.mode != "strict" and self.rate == 1 and self.inference_steps is None
 
     def expected_alignment(self, *, size: int, noise: float) -> float | None:  # noqa: ARG002
-        return 1.0 if self.equivalent_to == "backprop" else None
+        return 1.0 if self.carries_the_exact_error else None
