@@ -9,7 +9,7 @@ from typing import final
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.grad import conv2d_weight
+from torch.nn.grad import conv2d_input, conv2d_weight
 
 from learners.networks.scope import Scoped
 from specs.architecture import Init
@@ -38,6 +38,10 @@ class Synapse(Scoped, ABC):
 
         One product of what went in and what should have come out; nothing is differentiated.
         """
+
+    @abstractmethod
+    def pull_back(self, x: Tensor, error: Tensor, weight: Tensor) -> Tensor:
+        """The error [like x] below an output with this error, brought through any weight of the same shape."""
 
     def forward(self, x: Tensor) -> Tensor:
         rule = self.scope.rule
@@ -71,6 +75,9 @@ class LinearSynapse(Synapse):
         weight_OI = weight_OI if self.mask is None else weight_OI * self.mask
         return [weight_OI] if self.bias is None else [weight_OI, error_NO.sum(0)]
 
+    def pull_back(self, x: Tensor, error: Tensor, weight: Tensor) -> Tensor:  # noqa: ARG002
+        return error @ (weight if self.mask is None else weight * self.mask)
+
     def onto(self, base_BO: Tensor, x_BI: Tensor) -> Tensor:
         """``base + operate(x)`` in one product; for synapses without bias or mask."""
         if self.scope.rule is not None:
@@ -101,6 +108,12 @@ class ConvSynapse(Synapse):
             x, self.weight.shape, error, stride=self.stride, padding=self.padding
         )
         return [weight] if self.bias is None else [weight, error.sum((0, 2, 3))]
+
+    def pull_back(self, x: Tensor, error: Tensor, weight: Tensor) -> Tensor:
+        below: Tensor = conv2d_input(  # type: ignore[no-untyped-call]
+            x.shape, weight, error, stride=self.stride, padding=self.padding
+        )
+        return below
 
 
 def initialise(synapse: Synapse, init: Init) -> None:
