@@ -84,7 +84,7 @@ def _pair(learner: Rule, network: Architecture) -> list[Refusal]:
     if learner.families is not None and kind not in learner.families:
         message = f"{kind_of(type(learner))} does not train a network of kind {kind}"
         found.append(_refused_pair(learner, "/network/kind", "network_kind", message, sorted(learner.families)))
-    for need in sorted(learner.needs - network.provides):
+    for need in sorted(learner.requires() - network.provides):
         message = f"{kind_of(type(learner))} cannot train this network: {REASONS[need]}"
         found.append(_refused_pair(learner, _pointer(need), f"needs_{need}", message, None))
     return found
@@ -104,7 +104,8 @@ def nearest_network(learner: Rule) -> dict[str, Any]:
     """The first network on the menu that this learner trains, as a client would write it."""
     for candidate in NETWORK_SPECS:
         network = candidate()
-        if (learner.families is None or kind_of(candidate) in learner.families) and learner.needs <= network.provides:
+        of_the_family = learner.families is None or kind_of(candidate) in learner.families
+        if of_the_family and learner.requires() <= network.provides:
             return {"kind": kind_of(candidate), "hidden": list(getattr(network, "hidden", ()))}
     return {}
 

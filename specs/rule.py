@@ -51,6 +51,10 @@ class Rule(Spec, ABC):
     claims_that_do_not_hold: ClassVar[tuple[str, ...]] = ()
     """What is said of the rule and was not found: a sentence each, with its source."""
 
+    def requires(self) -> frozenset[Need]:
+        """What these settings need of a network: ``needs``, unless an option asks for more."""
+        return self.needs
+
     def extra_inputs(self, task: TaskName, outputs: int) -> int:  # noqa: ARG002
         """Features or channels that the rule appends to every input."""
         return 0
