@@ -123,8 +123,13 @@ def test_bfloat16_products_leave_float32_weights(learner: str, network: str) -> 
 )
 def test_regression_trains_too(learner: str, network: str) -> None:
     small = job(learner, network, task="regression")
-    reports = small.run(25 if "mezo" not in learner else 60)
-    assert float(reports[-1].loss) < float(reports[0].loss)
+    (first,) = small.run(1)
+    if learner_spec(LEARNERS[learner]).exactness == "exact":
+        assert float(small.run(24)[-1].loss) < float(first.loss)
+        return
+    # Another direction than the gradient's may lose at first what it wins later: more steps, for a clear win.
+    rounds = (float(small.run(20)[-1].loss) for _ in range(10))
+    assert any(loss < 0.9 * float(first.loss) for loss in rounds)
 
 
 @PAIRS
