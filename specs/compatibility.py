@@ -18,6 +18,7 @@ REASONS: dict[Need, str] = {
     "plain_block": "it needs blocks of one weight matrix and one element-wise nonlinearity",
     "synapse": "it needs weight matrices whose products it can replace",
     "recurrent_block": "it needs blocks that step through time",
+    "traced_block": "it needs units whose eligibility traces it knows: spiking ones, or an rnn of cell leaky",
     "batch_free": "batch normalisation couples the rows that it must tell apart",
 }
 

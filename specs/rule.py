@@ -7,7 +7,7 @@ from specs.kinds import Spec
 from specs.papers import Equivalence, JobBody, Paper, PublishedResult, ReferenceResult
 from specs.signature import TaskName
 
-Need = Literal["hidden_block", "plain_block", "synapse", "recurrent_block", "batch_free"]
+Need = Literal["hidden_block", "plain_block", "synapse", "recurrent_block", "traced_block", "batch_free"]
 CLASSES: frozenset[TaskName] = frozenset({"classification", "sequence_classification"})
 ANY_TASK: frozenset[TaskName] = CLASSES | {"regression"}
 

@@ -71,11 +71,25 @@ class RecurrentBlock(Block):
 
 
 class TracedBlock(RecurrentBlock):
-    """A recurrent block whose eligibility traces have a closed form."""
+    """A recurrent block of leaky units, whose eligibility traces have a closed form.
+
+    A unit's potential v obeys v_t = leak v_{t-1} + sum_i w_i x_i,t, and its output z depends on v alone. So a weight's
+    trace follows eps_t = leak eps_{t-1} + x_t, and within the unit dz_t/dw = (dz/dv)_t eps_t (Bellec et al. 2020).
+    """
 
     @abstractmethod
-    def trace(self, x: Tensor, before: State, after: State) -> tuple[dict[Parameter, Tensor], float, Tensor]:
-        """Presynaptic activity [B,I] per parameter, leak, and dz/dv [B,H]."""
+    def course(self, x: Tensor, state: State = None) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """The output [B,T,H], and the states before and after every step [B,T,H]."""
+
+    @abstractmethod
+    def trace(
+        self, x: Tensor, before: tuple[Tensor, ...], after: tuple[Tensor, ...]
+    ) -> tuple[dict[Parameter, Tensor], float | Tensor, Tensor]:
+        """Presynaptic activity [B,T,I] per parameter, leak (a number, or [B,T,H]), and d output / dv [B,T,H]."""
+
+    @abstractmethod
+    def input_weight(self) -> Tensor:
+        """The matrix [H,I] by which the input enters the potentials."""
 
 
 def normalisation(norm: Norm, features: int, layout: Layout) -> nn.Module | None:
