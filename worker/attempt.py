@@ -27,6 +27,7 @@ from worker.length import Length, Spent
 from worker.link import Link
 from worker.loop import Course, Loop
 from worker.meters.bill import Bill
+from worker.meters.inference import inference_bill
 from worker.meters.memory import MemoryMeter
 from worker.precision import autocast_for, weights_dtype
 from worker.receipt import receipt
@@ -179,11 +180,12 @@ class Attempt:
         save_file({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}, path)
         trained = sum(p.numel() for group in course.training.groups for p in group.parameters)
         best = loop.selection.summary()
+        inference = inference_bill(course.training, self._rows("train"), course.bill.energy, autocast=course.autocast)
         return Result(
             step=loop.step,
             metrics=metrics,
             best=best,
-            cost=course.bill.total(parameters=trained),
+            cost={**course.bill.total(parameters=trained), **inference},
             artifacts={WEIGHTS: str(path)},
             weights_sha256=digest,
             diagnostics={

@@ -1,0 +1,97 @@
+"""What a prediction costs, and which of the trained parameters it takes: the bill after training."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from learners.build import Training
+from worker.batches import Rows
+from worker.meters.energy import EnergyMeter
+
+MOST_ROWS: Final = 256
+PASSES: Final = 3
+SHORTEST_WINDOW_S: Final = 0.05
+SHORT: Final = "the predictions were over too soon for the counter"
+
+
+def inference_bill(
+    training: Training, rows: Rows, energy: EnergyMeter, *, autocast: Callable[[], AbstractContextManager[None]]
+) -> dict[str, Any]:
+    """Seconds, FLOPs and joules of a row by the learner's own prediction, and the parameters that it reaches.
+
+    FLOPs are counted once; seconds are those of the fastest of a few passes over the same rows. Draws nothing and
+    changes nothing: the mode of training is put back.
+    """
+    part = rows.slice(0, MOST_ROWS)
+    training.eval()
+    count = max(len(part), 1)
+    before, begun = energy.joules(), time.monotonic()
+    with torch.no_grad(), autocast():
+        with FlopCounterMode(display=False) as counter:
+            training.learner.predict(part.x, part.dt)
+        seconds = min(_passes(training, part))
+    spent, long_enough = energy.joules(), time.monotonic() - begun >= SHORTEST_WINDOW_S
+    joules = None
+    if before is not None and spent is not None and long_enough:
+        joules = (spent - before) / (count * (PASSES + 1))
+    deployed, training_only = parameter_shares(training, part)
+    training.train()
+    return {
+        "inference": {
+            "rows": len(part),
+            "seconds_per_row": seconds / count,
+            "flops_per_row": counter.get_total_flops() / count,
+            "joules_per_row": joules,
+            "joules_reason": None if joules is not None else SHORT if energy.available else energy.reading().reason,
+        },
+        "parameters_deployed": deployed,
+        "parameters_training_only": training_only,
+    }
+
+
+def _passes(training: Training, part: Rows) -> Iterator[float]:
+    for _ in range(PASSES):
+        begun = time.perf_counter()
+        scores = training.learner.predict(part.x, part.dt)
+        scores.sum().item()  # waits for the device
+        yield time.perf_counter() - begun
+
+
+def parameter_shares(training: Training, rows: Rows) -> tuple[int, int]:
+    """Parameters that a prediction reaches, and all others: heads, feedback matrices, networks that only train."""
+    with torch.enable_grad():
+        scores = training.learner.predict(*_two(rows))
+    modules: list[nn.Module] = [training.network, *([] if training.own is None else [training.own])]
+    tensors = {id(t): t for module in modules for t in (*module.parameters(), *module.buffers())}
+    reached = _reached(scores)
+    if not reached:  # a prediction that keeps no graph: by the network alone
+        reached = {id(parameter) for parameter in training.network.parameters()}
+    statistics = {id(buffer) for buffer in training.network.buffers()}
+    deployed = sum(tensor.numel() for key, tensor in tensors.items() if key in reached | statistics)
+    return deployed, sum(tensor.numel() for tensor in tensors.values()) - deployed
+
+
+def _two(rows: Rows) -> tuple[Tensor, Tensor | None]:
+    part = rows.slice(0, 2)
+    return part.x, part.dt
+
+
+def _reached(scores: Tensor) -> set[int]:
+    """Ids of the leaves of a graph. Nothing is differentiated."""
+    found: set[int] = set()
+    seen: set[Any] = set()
+    waiting: list[Any] = [scores.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            found.add(id(node.variable))
+        waiting.extend(below for below, _ in node.next_functions)
+    return found
