@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 
 from specs.kinds import Spec
 from specs.papers import Equivalence, JobBody, Paper, PublishedResult, ReferenceResult
+from specs.search import LEARNING_RATE, Range
 from specs.signature import TaskName
 
 Need = Literal["hidden_block", "plain_block", "synapse", "recurrent_block", "traced_block", "batch_free"]
@@ -50,6 +51,8 @@ class Rule(Spec, ABC):
     equivalent_to: ClassVar[tuple[Equivalence, ...]] = ()
     claims_that_do_not_hold: ClassVar[tuple[str, ...]] = ()
     """What is said of the rule and was not found: a sentence each, with its source."""
+    search_space: ClassVar[tuple[Range, ...]] = (LEARNING_RATE,)
+    """What a comparison tunes, with as many trials as every other rule gets."""
 
     def requires(self) -> frozenset[Need]:
         """What these settings need of a network: ``needs``, unless an option asks for more."""

@@ -1,0 +1,260 @@
+"""What a comparison will run: its arms, each a whole job, with their trials. Controls are always among them.
+
+A plan is plain JSON: it is made at the door, stored with the comparison, and read by whoever advances it.
+"""
+
+import json
+import random
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import PydanticCustomError
+
+from specs.comparisons import ComparedLearner, ComparisonSpec
+from specs.compatibility import kind_of
+from specs.data_sources import known_signature
+from specs.job import JobSpec
+from specs.learners import LEARNER_SPECS
+from specs.power import power, seeds_for
+from specs.rule import Rule
+from specs.search import shares
+
+REFERENCE = "backprop"
+ALPHA = 0.05
+GAP = 2.0
+MOST_RUNS = 5000
+ONE_AT_A_TIME = ("seconds", "joules")
+"""Budgets that other work on the machine would change: their jobs run one after the other."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One thing that is compared: a learner, or a control."""
+
+    name: str
+    role: str
+    entry: ComparedLearner
+    pointer: str | None = None
+    """Where it stands in what the client posted."""
+    changes: tuple[tuple[str, str, Any], ...] = ()
+    tuned_as: str | None = None
+
+
+def plan(spec: ComparisonSpec) -> dict[str, Any]:
+    """The arms and their trials, what was left out and why, and the power. PydanticCustomError: an arm cannot train."""
+    arms: list[dict[str, Any]] = []
+    left_out: list[dict[str, str]] = []
+    for arm in _named(spec):
+        try:
+            job = _job(spec, arm)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            if arm.pointer is not None and arm.entry.required:
+                raise _refusal(first, arm.pointer) from None
+            left_out.append({"name": arm.name, "role": arm.role, "reason": _reason(first)})
+            continue
+        arms.append(
+            {
+                "name": arm.name,
+                "role": arm.role,
+                "tuned_as": arm.tuned_as,
+                "job": job.resolved(),
+                "trials": _trials(spec, arm, job),
+            }
+        )
+    if not arms or arms[0]["name"] != REFERENCE:
+        raise PydanticCustomError(
+            "no_reference",
+            "{reason}",
+            {"pointer": "/network", "reason": left_out[0]["reason"] if left_out else "backprop cannot train it"},
+        )
+    clocked = spec.training.budget is not None and spec.training.budget.kind in ONE_AT_A_TIME
+    made = {"arms": arms, "left_out": left_out, "one_at_a_time": clocked, "power": _power(spec, tested(arms))}
+    if sum(len(list(runs(made, spec.resolved(), stage))) for stage in ("tuning", "final")) > MOST_RUNS:
+        raise PydanticCustomError(
+            "too_many_runs", "at most {allowed} jobs in a comparison", {"pointer": "/seeds", "allowed": MOST_RUNS}
+        )
+    return made
+
+
+def tested(arms: list[dict[str, Any]]) -> int:
+    """How many arms are tested against the reference: all but those that take its settings and its gradient."""
+    return sum(arm["tuned_as"] is None for arm in arms) - 1
+
+
+def _named(spec: ComparisonSpec) -> Iterator[Arm]:
+    """All arms: the reference first, the listed ones, then the other controls; an arm that stands twice comes once."""
+    taken: dict[str, ComparedLearner] = {}
+    backprop = _example(REFERENCE)
+    listed = [(entry, f"/learners/{index}") for index, entry in enumerate(spec.learners)]
+    plain = [entry for entry, _ in listed if _same(entry, backprop)]
+    yield Arm(REFERENCE, "reference", plain[0] if plain else backprop)
+    taken[REFERENCE] = backprop
+    controls = list(_controls(spec))
+    for entry, pointer in [*_of_template(spec), *listed]:
+        if _same(entry, backprop) or any(_same(entry, known) for known in taken.values()):
+            continue
+        wanted = entry.name or kind_of(type(entry.learner))
+        reserved = {*taken, *(control.name for control in controls if not _same(control.entry, entry))}
+        name = next(name for name in (wanted, *(f"{wanted}_{n}" for n in range(2, 200))) if name not in reserved)
+        taken[name] = entry
+        yield Arm(name, "learner", entry, pointer)
+    for control in controls:
+        if control.changes or not any(_same(control.entry, known) for known in taken.values()):
+            yield control
+
+
+def _controls(spec: ComparisonSpec) -> Iterator[Arm]:
+    heads = ComparedLearner(
+        learner=_learner({"kind": "backprop", "auxiliary_heads": {}}), optimizer=_example(REFERENCE).optimizer
+    )
+    yield Arm("readout_only", "control", _example("readout_only"))
+    yield Arm("backprop_auxiliary_heads", "control", heads)
+    stored = (("training", "activation_checkpointing", "sqrt"),)
+    yield Arm("backprop_checkpointing", "control", _example(REFERENCE), changes=stored, tuned_as=REFERENCE)
+    signature = known_signature(spec.dataset)
+    rows = spec.training.batch_size
+    if rows == "full" and signature is not None:
+        rows = signature.rows_train
+    if rows != "full" and rows >= 4:
+        parts = (("training", "micro_batch_size", rows // 4),)
+        yield Arm("backprop_accumulation", "control", _example(REFERENCE), changes=parts, tuned_as=REFERENCE)
+
+
+def _of_template(spec: ComparisonSpec) -> list[tuple[ComparedLearner, None]]:
+    if spec.template != "ladder":
+        return []
+    optimizer = _example("mono_forward").optimizer
+    rungs: dict[str, dict[str, Any]] = {
+        "local_without_detach": {"kind": "mono_forward", "detach": False},
+        "local": {"kind": "mono_forward"},
+    }
+    return [
+        (ComparedLearner(name=name, learner=_learner(fields), optimizer=optimizer), None)
+        for name, fields in rungs.items()
+    ]
+
+
+def _example(kind: str) -> ComparedLearner:
+    rule = _rule(kind)
+    fields = {"learner": rule.example["learner"], "optimizer": rule.example.get("optimizer")}
+    return ComparedLearner.model_validate_json(json.dumps(fields))
+
+
+def _rule(kind: str) -> type[Rule]:
+    return next(rule for rule in LEARNER_SPECS if kind_of(rule) == kind)
+
+
+def _learner(fields: dict[str, Any]) -> Rule:
+    return ComparedLearner.model_validate_json(json.dumps({"learner": fields})).learner
+
+
+def _optimizer(entry: ComparedLearner) -> Any:
+    if entry.optimizer is not None:
+        return entry.optimizer.model_dump(mode="json")
+    return _rule(kind_of(type(entry.learner))).example.get("optimizer")
+
+
+def _same(one: ComparedLearner, other: ComparedLearner) -> bool:
+    def whole(entry: ComparedLearner) -> Any:
+        fields = {"learner": entry.learner.model_dump(mode="json"), "optimizer": _optimizer(entry)}
+        return ComparedLearner.model_validate_json(json.dumps(fields))
+
+    return bool(whole(one) == whole(other))
+
+
+def _job(spec: ComparisonSpec, arm: Arm) -> JobSpec:
+    fields: dict[str, Any] = {
+        section: getattr(spec, section).model_dump(mode="json")
+        for section in ("dataset", "network", "training", "diagnostics", "resources", "limits")
+    }
+    fields |= {"learner": arm.entry.learner.model_dump(mode="json"), "optimizer": _optimizer(arm.entry)}
+    for section, name, value in arm.changes:
+        fields[section][name] = value
+    return JobSpec.model_validate_json(json.dumps(fields))
+
+
+def _trials(spec: ComparisonSpec, arm: Arm, job: JobSpec) -> list[dict[str, float]]:
+    """Settings by pointer: none for the first trial, which is as posted; no trials where nothing is tuned."""
+    if spec.tuning is None or arm.tuned_as is not None:
+        return []
+    space = type(arm.entry.learner).search_space
+    resolved = job.resolved()
+    found: list[dict[str, float]] = [{}]
+    for trial in range(1, spec.tuning.trials):
+        point = shares(trial, len(space), seed=spec.tuning.sampler_seed)
+        found.append({r.pointer: r.at(u, _read(resolved, r.pointer)) for r, u in zip(space, point, strict=True)})
+        JobSpec.model_validate_json(json.dumps(with_settings(resolved, found[-1])))
+    return found
+
+
+def with_settings(job: dict[str, Any], settings: dict[str, float]) -> dict[str, Any]:
+    """The job with these settings in place of its own."""
+    changed = deepcopy(job)
+    for pointer, value in settings.items():
+        *parents, name = pointer.strip("/").split("/")
+        node = changed
+        for part in parents:
+            node = node[part]
+        node[name] = type(node[name])(value) if isinstance(node[name], int) else value
+    return changed
+
+
+def _read(job: dict[str, Any], pointer: str) -> float:
+    node: Any = job
+    for part in pointer.strip("/").split("/"):
+        node = node[part]
+    return float(node)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One job of a comparison."""
+
+    stage: str
+    arm: str
+    trial: int
+    seed: int
+
+
+def runs(made: dict[str, Any], resolved: dict[str, Any], stage: str) -> Iterator[Run]:
+    """The jobs of a stage, arms interleaved in a random order that the seed alone decides: drift hits all alike."""
+    seeds = resolved["seeds"] if stage == "final" else (resolved["tuning"] or {"seeds": ()})["seeds"]
+    for seed in seeds:
+        found = []
+        for arm in made["arms"]:
+            count = 1 if stage == "final" else len(arm["trials"])
+            found += [Run(stage, arm["name"], trial, seed) for trial in range(count)]
+        random.Random(seed).shuffle(found)  # noqa: S311 - an order, no secret
+        yield from found
+
+
+def _power(spec: ComparisonSpec, others: int) -> dict[str, Any]:
+    """How often a gap of two deviations over seeds is found, by what the seeds share."""
+    level = ALPHA / max(1, others)  # Holm's first step, the strictest
+    seeds = len(spec.seeds)
+    return {
+        "gap_in_deviations": GAP,
+        "seeds": seeds,
+        "tested_against_reference": others,
+        "level": level,
+        "if_seeds_share_nothing": round(power(gap=GAP, seeds=seeds, alpha=level), 4),
+        "if_they_share_half": round(power(gap=GAP, seeds=seeds, alpha=level, correlation=0.5), 4),
+        "seeds_for_80_percent": seeds_for(gap=GAP, alpha=level),
+    }
+
+
+def _reason(error: Any) -> str:
+    return str((error.get("ctx") or {}).get("reason", error["msg"]))
+
+
+def _refusal(error: Any, at: str) -> PydanticCustomError:
+    context = dict(error.get("ctx") or {})
+    pointer = str(context.get("pointer", "/".join(["", *map(str, error["loc"])])))
+    own = pointer.startswith(("/learner", "/optimizer"))
+    known = {"pointer": f"{at}{pointer}" if own else pointer, "reason": f"{at}: {_reason(error)}"}
+    known |= {name: context[name] for name in ("allowed", "nearest") if name in context}
+    return PydanticCustomError(error["type"], "{reason}", known)

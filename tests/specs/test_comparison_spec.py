@@ -1,0 +1,146 @@
+"""What a comparison takes at the door, and what it plans to run."""
+
+import json
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from specs.comparison_plan import plan, runs, with_settings
+from specs.comparisons import KINDS, ComparisonSpec
+from specs.job import JobSpec
+
+BASE: dict[str, Any] = {
+    "dataset": {"kind": "builtin", "name": "digits"},
+    "network": {"kind": "mlp", "hidden": [16, 16]},
+    "learners": ["mono_forward"],
+}
+CONTROLS = {"readout_only", "backprop_auxiliary_heads", "backprop_checkpointing", "backprop_accumulation"}
+
+
+def compared(**changes: Any) -> ComparisonSpec:
+    return ComparisonSpec.model_validate_json(json.dumps({**BASE, **changes}))
+
+
+def names(spec: ComparisonSpec) -> list[str]:
+    return [arm["name"] for arm in plan(spec)["arms"]]
+
+
+def refusal(**changes: Any) -> Any:
+    with pytest.raises(ValidationError) as refused:
+        compared(**changes)
+    return refused.value.errors(include_url=False)[0]
+
+
+def test_controls_are_always_in_and_the_reference_comes_first() -> None:
+    found = names(compared())
+    assert found[0] == "backprop"
+    assert set(found) == {"backprop", "mono_forward"} | CONTROLS
+
+
+def test_listed_control_comes_once() -> None:
+    assert len(names(compared(learners=["backprop", "readout_only", "mono_forward"]))) == 2 + len(CONTROLS)
+
+
+def test_learner_of_the_same_kind_with_other_settings_is_an_arm_of_its_own() -> None:
+    sgd = {"name": "plain sgd", "learner": {"kind": "backprop"}, "optimizer": {"kind": "sgd", "lr": 0.1}}
+    found = names(compared(learners=[{"kind": "mono_forward", "detach": False}, "mono_forward", sgd]))
+    assert {"mono_forward", "mono_forward_2", "plain sgd"} <= set(found)
+
+
+def test_kind_alone_takes_the_optimizer_of_its_example() -> None:
+    arm = next(arm for arm in plan(compared(learners=["forward_forward"]))["arms"] if arm["name"] == "forward_forward")
+    assert (arm["job"]["optimizer"]["kind"], arm["job"]["optimizer"]["lr"]) == ("adam", 0.002)
+
+
+def test_arms_differ_in_nothing_but_learner_optimizer_and_their_control() -> None:
+    arms = plan(compared())["arms"]
+    for arm in arms[1:]:
+        job, reference = arm["job"], arms[0]["job"]
+        changed = {name for name in job if job[name] != reference[name]}
+        assert changed <= ({"learner", "optimizer"} if arm["tuned_as"] is None else {"training"}), arm["name"]
+
+
+def test_every_learner_gets_the_same_points_of_its_space_and_they_are_jobs() -> None:
+    made = plan(compared(tuning={"trials": 6}))
+    factors = set()
+    for arm in made["arms"]:
+        if arm["tuned_as"] is not None:
+            assert arm["trials"] == []
+            continue
+        assert arm["trials"][0] == {}
+        rates = [trial["/optimizer/lr"] / arm["job"]["optimizer"]["lr"] for trial in arm["trials"][1:]]
+        assert all(0.1 <= factor <= 10 for factor in rates)
+        factors.add(tuple(round(factor, 2) for factor in rates))
+        for trial in arm["trials"]:
+            JobSpec.model_validate_json(json.dumps(with_settings(arm["job"], trial)))
+    assert len(factors) == 1
+
+
+def test_plan_is_a_function_of_the_spec() -> None:
+    assert plan(compared()) == plan(compared())
+    other = plan(compared(tuning={"sampler_seed": 1}))
+    assert other["arms"][0]["trials"][1:] != plan(compared())["arms"][0]["trials"][1:]
+
+
+def test_resolved_spec_is_accepted_again_and_plans_the_same() -> None:
+    spec = compared(learners="all", seeds=3)
+    again = ComparisonSpec.model_validate_json(json.dumps(spec.resolved()))
+    assert again == spec
+    assert plan(again) == plan(spec)
+
+
+def test_all_leaves_out_by_name_what_does_not_fit_and_runs_the_rest() -> None:
+    made = plan(compared(learners="all", network={"kind": "mlp", "hidden": []}))
+    assert {"mono_forward", "forward_forward"} <= {left["name"] for left in made["left_out"]}
+    assert all(left["reason"] for left in made["left_out"])
+    kinds = {arm["job"]["learner"]["kind"] for arm in made["arms"]} | {left["name"] for left in made["left_out"]}
+    assert set(KINDS) <= kinds
+
+
+def test_named_learner_that_does_not_fit_is_refused_with_its_place() -> None:
+    error = refusal(learners=["backprop", "mono_forward"], network={"kind": "mlp", "hidden": []})
+    assert "/learners/1" in error["ctx"]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer"),
+    [
+        ({"learners": []}, "/learners"),
+        ({"training": {"seed": 3}}, "/training/seed"),
+        ({"seeds": [1, 1]}, "/seeds"),
+        ({"tuning": {"seeds": [4]}}, "/tuning/seeds"),
+        ({"dataset": {"kind": "builtin", "name": "digits", "split": {"test": 0.0}}}, "/dataset/split/test"),
+        ({"dataset": {"kind": "builtin", "name": "digits", "split": {"validation": 0.0}}}, "/dataset/split/validation"),
+        ({"learners": "all", "seeds": 100, "tuning": {"trials": 200, "seeds": [1000, 1001, 1002, 1003]}}, "/seeds"),
+    ],
+)
+def test_comparison_that_would_not_be_fair_is_refused(changes: dict[str, Any], pointer: str) -> None:
+    assert refusal(**changes)["ctx"]["pointer"] == pointer
+
+
+def test_runs_are_all_arms_by_all_seeds_once_in_an_order_that_interleaves_arms() -> None:
+    spec = compared(seeds=4, tuning={"trials": 3, "seeds": [90, 91]})
+    made = plan(spec)
+    final = list(runs(made, spec.resolved(), "final"))
+    assert len(set(final)) == len(final) == 4 * len(made["arms"])
+    orders = {tuple(run.arm for run in final if run.seed == seed) for seed in range(4)}
+    assert len(orders) > 1
+    tuning = list(runs(made, spec.resolved(), "tuning"))
+    assert len(set(tuning)) == len(tuning) == 2 * 3 * sum(arm["tuned_as"] is None for arm in made["arms"])
+    assert {run.seed for run in tuning}.isdisjoint(run.seed for run in final)
+
+
+def test_untuned_comparison_has_no_trials() -> None:
+    assert all(arm["trials"] == [] for arm in plan(compared(tuning=None))["arms"])
+
+
+def test_ladder_climbs_from_backprop_to_local() -> None:
+    found = names(compared(learners=[], template="ladder"))
+    assert {"backprop", "backprop_auxiliary_heads", "local_without_detach", "local"} <= set(found)
+
+
+def test_jobs_timed_by_a_clock_run_one_at_a_time() -> None:
+    budget = {"budget": {"kind": "seconds", "value": 2}}
+    assert plan(compared(training=budget))["one_at_a_time"] is True
+    assert plan(compared())["one_at_a_time"] is False
