@@ -24,6 +24,7 @@ from store.identifiers import new_id
 from store.queue import Bell, celery_app
 from store.settings import Settings, settings
 from worker import leash, tasks, transactions
+from worker.comparison.conductor import Conductor
 from worker.devices import gpus
 from worker.keeper import Keeper
 from worker.launcher import Launcher
@@ -46,17 +47,19 @@ def main() -> int:
     watcher = Watcher(shop)
     reconciler = Reconciler(shop, watcher)
     poller = Poller(shop, watcher)
+    conductor = Conductor(shop)
     _stop_on_signals(shop)
     shop.launcher.start()
     if not _register(shop, devices):
         return 0
-    for thread in (watcher, reconciler, poller):
+    for thread in (watcher, reconciler, poller, conductor):
         thread.start()
     app = celery_app(shop.settings)
     tasks.register(app, poller)
     code = _consume(app, shop)
     shop.stopping.set()
     poller.close()
+    conductor.close()
     reconciler.close()
     watcher.close()
     shop.launcher.close()

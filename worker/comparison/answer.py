@@ -1,0 +1,167 @@
+"""The answer of a comparison: statistics, bills, curves and sentences by arm, as one JSON object."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+from sqlalchemy.orm import Session
+
+from specs.comparison_plan import ALPHA
+from store import comparisons
+from store.comparison_tables import Comparison
+from store.comparisons import Row
+from worker.comparison import bills, curves, scores, sentences, statistics
+from worker.comparison.statistics import Verdict
+
+PROTOCOL: Final = (
+    "Every learner gets the same budget, the same seeds and as many tuning trials as every other one.",
+    "Tuning reads the validation rows, on seeds that are not reported; the test rows are read once, at the end.",
+    "Differences to the reference are paired by seed: Student's t, two-sided, with Holm's correction over all arms "
+    "that are tested, at 5 % together.",
+    "Equivalence and 'not worse' are one-sided tests against the margin, each with Holm's correction.",
+    "A run that diverged counts with the worst score. Only runs that were stopped or lost are missing.",
+    "FLOPs count matrix and convolution work; element-wise work counts nothing.",
+)
+FLOPS_UNDERCOUNT: Final = ("ltc", "cfc", "spiking")
+
+
+def of(session: Session, row: Comparison, runs: Sequence[Row]) -> dict[str, Any]:
+    """The stored result. Reads the series of the final jobs."""
+    final = [run for run in runs if run.stage == "final"]
+    tuning = [run for run in runs if run.stage == "tuning"]
+    plan, reference = row.plan, row.plan["arms"][0]["name"]
+    metric = scores.metric_of(final)
+    by_arm = scores.by_arm(final, reference=reference, metric=metric)
+    margin = row.resolved_spec["margin"]
+    arms = [
+        _arm(arm, [r for r in final if r.arm == arm["name"]], [r for r in tuning if r.arm == arm["name"]])
+        for arm in plan["arms"]
+    ]
+    for arm in arms:
+        own = by_arm.get(arm["name"], {})
+        arm |= {"scores": {str(seed): score for seed, score in own.items()}, **_spread(list(own.values()))}
+        arm["curve"] = curves.of_arm(session, [r for r in final if r.arm == arm["name"]], metric=metric)
+    _compare(arms, by_arm, reference, margin)
+    _target(arms, metric, margin)
+    unit = "points" if metric == "accuracy" else "per cent of its error"
+    tuned = row.resolved_spec["tuning"] is not None
+    _say(arms, data=row.dataset, unit=unit)
+    return {
+        "metric": metric,
+        "unit": unit,
+        "split": "test",
+        "reference": reference,
+        "margin": margin,
+        "level": ALPHA,
+        "tuned": tuned,
+        "sentence": sentences.whole(arms, data=row.dataset, tuned=tuned, power=plan["power"]),
+        "protocol": list(PROTOCOL),
+        "warnings": _warnings(session, row, final),
+        "arms": arms,
+    }
+
+
+def _arm(arm: dict[str, Any], final: Sequence[Row], tuning: Sequence[Row]) -> dict[str, Any]:
+    known = [run for run in final if run.status == "succeeded" or scores.diverged(run)]
+    return {
+        "name": arm["name"],
+        "role": arm["role"],
+        "tuned_as": arm["tuned_as"],
+        "runs": len(final),
+        "diverged": sum(scores.diverged(run) for run in final),
+        "missing": [{"seed": run.seed, "status": run.status} for run in final if run not in known],
+        "bill": bills.of_arm(final, tuning),
+    }
+
+
+def _spread(values: Sequence[float]) -> dict[str, Any]:
+    found = statistics.mean_interval(values, alpha=ALPHA)
+    if found is None:
+        return {"mean": math.fsum(values) / len(values) if values else None, "deviation": None, "interval": None}
+    mean, deviation, interval = found
+    return {"mean": mean, "deviation": deviation, "interval": list(interval)}
+
+
+def _compare(arms: list[dict[str, Any]], by_arm: dict[str, dict[int, float]], reference: str, margin: float) -> None:
+    """Adds difference, decision and cost ratios to every arm. Arms that take the reference's gradient stay untested."""
+    base = by_arm.get(reference, {})
+    differences = {
+        arm["name"]: found
+        for arm in arms
+        if arm["name"] != reference
+        and (found := statistics.difference(by_arm.get(arm["name"], {}), base, margin=margin, alpha=ALPHA))
+    }
+    tested = {arm["name"] for arm in arms if arm["tuned_as"] is None}
+    said = statistics.verdicts({name: of for name, of in differences.items() if name in tested}, alpha=ALPHA)
+    floor = next((arm["mean"] for arm in arms if arm["name"] == "readout_only"), None)
+    for arm in arms:
+        found, verdict = differences.get(arm["name"]), said.get(arm["name"])
+        arm["difference"] = None if found is None else {**asdict(found), "interval": list(found.interval)}
+        arm["adjusted"] = None if verdict is None else {k: v for k, v in asdict(verdict).items() if k != "decision"}
+        arm["decision"] = _decision(arm, verdict)
+        known = floor is not None and arm["mean"] is not None and arm["name"] != "readout_only"
+        arm["above_floor"] = arm["mean"] > floor if known else None
+        arm["ratios"] = _ratios(arm["bill"], arms[0]["bill"])
+
+
+def _decision(arm: dict[str, Any], verdict: Verdict | None) -> str | None:
+    if arm["role"] == "reference":
+        return None
+    if verdict is None:
+        return "not_tested" if arm["tuned_as"] is not None else "undecided"
+    return verdict.decision
+
+
+def _ratios(bill: dict[str, Any], base: dict[str, Any]) -> dict[str, float | None]:
+    memory = bills.ratio(bill, base, "training", "activation_bytes")
+    return {
+        "seconds": bills.ratio(bill, base, "training", "training_s"),
+        "flops": bills.ratio(bill, base, "training", "flops"),
+        "joules": bills.ratio(bill, base, "training", "joules"),
+        "memory": bills.ratio(bill, base, "training", "peak_bytes") if memory is None else memory,
+        "inference": bills.ratio(bill, base, "inference", "seconds_per_row"),
+    }
+
+
+def _target(arms: list[dict[str, Any]], metric: str, margin: float) -> None:
+    """What each arm took to come within the margin of the reference's last validation score."""
+    curve = arms[0]["curve"]
+    if not curve:
+        return
+    accurate = metric == "accuracy"
+    last = curve[-1]["score"]
+    target = last - margin / 100 if accurate else last * (1 + margin / 100)
+    for arm in arms:
+        arm["to_target"] = {
+            "validation_score": target,
+            "reached": curves.to_target(arm["curve"], target, higher_is_better=accurate),
+        }
+
+
+def _say(arms: list[dict[str, Any]], *, data: str, unit: str) -> None:
+    controls = {arm["name"]: arm for arm in arms if arm["tuned_as"] is not None}
+    for arm in arms:
+        if arm["decision"] in (None, "not_tested"):
+            arm |= {"worth": None, "sentence": None}
+            continue
+        said = sentences.of_arm(arm, data=data, unit=unit, controls=controls)
+        arm |= {"worth": said.worth, "sentence": said.sentence}
+
+
+def _warnings(session: Session, row: Comparison, final: Sequence[Row]) -> list[str]:
+    found = []
+    if row.resolved_spec["tuning"] is None:
+        found.append("Untuned: settings are as posted, and a learner that needs other ones loses for that.")
+    if row.network in FLOPS_UNDERCOUNT:
+        found.append(f"FLOPs undercount {row.network}: element-wise work dominates it, and it counts nothing.")
+    machines = set(comparisons.hosts(session, [run.job_id for run in final if run.job_id]).values())
+    if len(machines) > 1:
+        found.append(f"Runs were spread over {len(machines)} machines: their seconds are not comparable.")
+    if not row.plan["one_at_a_time"]:
+        found.append(
+            "Seconds are those of a machine that may have run other jobs beside; accuracies do not depend on it."
+        )
+    for left in row.plan["left_out"]:
+        found.append(f"Left out: {left['name']}. {left['reason']}")
+    return found
