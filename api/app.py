@@ -15,8 +15,21 @@ from api.exposure import refusal_to_start, trusted_hosts
 from api.json_patch import Patch
 from api.metrics import Metrics
 from api.middleware import Threshold
-from api.routes import admin, artifacts, attempts, catalog, diagnostics, events, job_actions, jobs, pages, series
+from api.routes import (
+    admin,
+    artifacts,
+    attempts,
+    catalog,
+    comparisons,
+    diagnostics,
+    events,
+    job_actions,
+    jobs,
+    pages,
+    series,
+)
 from api.watcher import EventWatcher
+from specs.comparisons import ComparisonSpec
 from specs.job import JobSpec
 from specs.recipes import RecipeRequest
 from specs.version import VERSION
@@ -26,10 +39,11 @@ from store.settings import Settings
 from store.settings import settings as settings_of_this_process
 
 DESCRIPTION = "Training as a service for every learning rule: post a job, read results, diagnostics and the bill."
-NOUNS = (jobs, job_actions, attempts, events, series, diagnostics, artifacts, catalog, admin, pages)
+NOUNS = (jobs, job_actions, attempts, events, series, diagnostics, artifacts, comparisons, catalog, admin, pages)
 BODIES: dict[str, type[BaseModel]] = {
     "JobSpec": JobSpec,
     "RecipeRequest": RecipeRequest,
+    "ComparisonSpec": ComparisonSpec,
     "JobChanges": jobs.JobChanges,
     "Patch": Patch,
 }

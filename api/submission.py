@@ -30,7 +30,7 @@ def submit(
         earlier = idempotency.begin(session, key, request_sha256=request_sha256) if key else None
         if earlier is not None:
             return _answer(queued_answer(session, jobs.get(session, earlier), door), replayed=True)
-        resolved = _with_device(session, spec.resolved(), door)
+        resolved = with_device(session, spec.resolved(), door)
         job = jobs.create(
             session,
             spec=posted,
@@ -48,7 +48,7 @@ def submit(
     return _answer(answer, replayed=False)
 
 
-def _with_device(session: Session, resolved: dict[str, Any], door: Door) -> dict[str, Any]:
+def with_device(session: Session, resolved: dict[str, Any], door: Door) -> dict[str, Any]:
     """``auto`` written out: it decides the numbers, so a later attempt must not choose again."""
     if resolved["resources"]["device"] == "auto":
         classes = {name for worker in workers.living(session, lease_s=door.settings.lease_s) for name in worker.classes}

@@ -1,0 +1,152 @@
+"""Comparisons: post, list, read, cancel."""
+
+import json
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Path, Query, Response
+from sqlalchemy.orm import Session
+
+from api.answers import Page
+from api.bodies import JsonBody, Posted
+from api.comparison_answers import ComparisonAnswer, ComparisonSummary, as_csv, comparison_answer, summary
+from api.conditional import etag_of, tagged
+from api.dependencies import DoorDep, IdempotencyKeyDep, known_parameters_only
+from api.negotiation import chosen
+from api.openapi import body
+from api.problems import declared
+from api.rows import dataset_name, resource_class
+from api.submission import with_device
+from specs.comparison_plan import plan
+from specs.comparisons import ComparisonSpec
+from store import comparisons, idempotency, listing
+from store.comparison_tables import Comparison
+from store.errors import NotFound
+from store.identifiers import is_id
+
+router = APIRouter(prefix="/v1/comparisons", tags=["comparisons"], dependencies=[Depends(known_parameters_only)])
+
+CSV = "text/csv"
+FORMS = ("application/json", CSV)
+
+
+async def _comparison_id(
+    comparison_id: Annotated[
+        str, Path(description="`cmp_` and 32 hexadecimal digits", json_schema_extra={"pattern": "^cmp_[0-9a-f]{32}$"})
+    ],
+) -> str:
+    if not is_id(comparison_id, "cmp"):
+        raise NotFound("There is no such comparison.")
+    return comparison_id
+
+
+ComparisonIdDep = Annotated[str, Depends(_comparison_id)]
+
+
+@router.post(
+    "",
+    operation_id="create_comparison",
+    status_code=202,
+    response_model=ComparisonAnswer,
+    responses={200: {"model": ComparisonAnswer, "description": "Replayed"}, **declared(409, 415)},
+    openapi_extra=body("ComparisonSpec"),
+)
+def create_comparison(
+    door: DoorDep, key: IdempotencyKeyDep, posted: Annotated[Posted[ComparisonSpec], Depends(JsonBody(ComparisonSpec))]
+) -> Any:
+    """Compares learners on one network and data set at an equal budget, with controls, tuning and paired statistics.
+
+    The answer states the power before anything runs: how often a gap of two deviations would be found.
+    """
+    with door.database.writing.begin() as session:
+        earlier = idempotency.begin(session, key, request_sha256=posted.sha256) if key else None
+        if earlier is not None:
+            return _created(_whole(session, comparisons.get(session, earlier)), replayed=True)
+        resolved = with_device(session, posted.value.resolved(), door)
+        row = comparisons.create(
+            session,
+            spec=posted.fields,
+            resolved_spec=resolved,
+            plan=plan(ComparisonSpec.model_validate_json(json.dumps(resolved))),
+            resource_class=resource_class(resolved),
+            dataset=dataset_name(resolved),
+        )
+        if key:
+            idempotency.finish(session, key, job_id=row.id)
+        answer = _whole(session, comparisons.get(session, row.id))
+    door.bell.ring(row.resource_class)
+    return _created(answer, replayed=False)
+
+
+@router.get("", operation_id="list_comparisons", response_model=Page[ComparisonSummary], responses=declared())
+def list_comparisons(
+    door: DoorDep,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    after: Annotated[
+        str | None,
+        Query(
+            description="`next_cursor` of the page before",
+            json_schema_extra={"pattern": f"^{listing.CURSOR}$"},
+            max_length=48,
+        ),
+    ] = None,
+) -> Any:
+    """Comparisons, newest first."""
+    with door.database.reading() as session:
+        found, cursor = comparisons.page(session, limit=limit, after=after)
+        counts = comparisons.counts(session, [row.id for row in found])
+        page = Page[ComparisonSummary](
+            data=[ComparisonSummary.model_validate(summary(row, counts.get(row.id, {}))) for row in found],
+            has_more=cursor is not None,
+            next_cursor=cursor,
+        )
+    return Response(page.model_dump_json(), media_type="application/json")
+
+
+@router.get(
+    "/{comparison_id}",
+    operation_id="get_comparison",
+    response_model=ComparisonAnswer,
+    responses={200: {"content": {CSV: {"schema": {"type": "string"}}}}, **declared(406), 304: {}},
+)
+def get_comparison(
+    door: DoorDep,
+    comparison_id: ComparisonIdDep,
+    if_none_match: Annotated[str | None, Header()] = None,
+    accept: Annotated[str | None, Header(include_in_schema=False)] = None,
+) -> Any:
+    """The comparison with each of its jobs and the answer; the jobs alone as CSV by `Accept: text/csv`."""
+    form = chosen(accept, FORMS)
+    with door.database.reading() as session:
+        row = comparisons.get(session, comparison_id)
+        if form == CSV:
+            return Response(as_csv(comparisons.rows(session, comparison_id)), media_type=CSV)
+        answer = _whole(session, row)
+    return tagged(answer, if_none_match)
+
+
+@router.post(
+    "/{comparison_id}/cancel",
+    operation_id="cancel_comparison",
+    status_code=202,
+    response_model=ComparisonAnswer,
+    responses={200: {"model": ComparisonAnswer, "description": "Asked for before"}, **declared(409)},
+)
+def cancel_comparison(door: DoorDep, comparison_id: ComparisonIdDep) -> Response:
+    """Ends the comparison and all its jobs."""
+    with door.database.writing.begin() as session:
+        row, changed = comparisons.cancel(session, comparison_id)
+        answer = _whole(session, row)
+    return Response(answer.model_dump_json(), status_code=202 if changed else 200, media_type="application/json")
+
+
+def _whole(session: Session, row: Comparison) -> ComparisonAnswer:
+    counts = comparisons.counts(session, [row.id]).get(row.id, {})
+    return comparison_answer(row, comparisons.rows(session, row.id), counts)
+
+
+def _created(answer: ComparisonAnswer, *, replayed: bool) -> Response:
+    content = answer.model_dump_json().encode()
+    headers = {"Location": f"/v1/comparisons/{answer.id}", "ETag": etag_of(content)}
+    if replayed:
+        headers["Idempotent-Replayed"] = "true"
+    return Response(content, status_code=200 if replayed else 202, media_type="application/json", headers=headers)
