@@ -37,9 +37,12 @@ $(STAMP): requirements.lock pyproject.toml Makefile
 demo: install
 	@$(BIN)/python -m afterprop.demo $(if $(KEEP),--keep)
 
-# The whole suite; at its end it names every test that was skipped, and why.
+# The whole suite; at its end it names every test that was skipped, and why. What only computes runs on two processes;
+# what starts services has the machine to itself.
+COMPUTES := tests/learners tests/specs tests/worker_training
 test: install
-	$(BIN)/python -m pytest $(SAYS_WHAT_IT_SKIPS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SAYS_WHAT_IT_SKIPS) -n 2 --dist worksteal $(COMPUTES)
+	$(BIN)/python -m pytest $(SAYS_WHAT_IT_SKIPS) $(COMPUTES:%=--ignore=%)
 
 lint: install
 	$(BIN)/ruff check .
@@ -63,6 +66,9 @@ test-gpu: install
 bench: install
 	$(BIN)/python -m benchmarks.job_overhead "$${AFTERPROP_DATA_DIR:?set it to the folder that holds mnist/}"
 
+LOCKED := uv pip compile --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+	--no-header
 lock:
-	uv pip compile requirements.in -o requirements.lock --python-version 3.11 --universal --generate-hashes \
-		--no-emit-index-url --no-emit-find-links --no-header
+	$(LOCKED) requirements.in -o requirements.lock
+	$(LOCKED) deploy/api.in -o deploy/api.lock -c requirements.lock
+	$(LOCKED) deploy/worker.in -o deploy/worker.lock -c requirements.lock
