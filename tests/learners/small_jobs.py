@@ -28,11 +28,9 @@ def _said(fields: dict[str, Any]) -> str:
     return " ".join(f"{name}={value}" for name, value in fields.items())
 
 
-def _shape(network: type[Architecture]) -> tuple[int, ...]:
+def shape_for(network: Architecture) -> tuple[int, ...]:
     """Of one row that the network reads: [D], [C,H,W] or [T,I]."""
-    if "vector" in network.layouts:
-        return (5,)
-    return (2, 8, 8) if "image" in network.layouts else (4, 3)
+    return next(shape for shape in ((5,), (2, 8, 8), (4, 3)) if network.misfit(shape) is None)
 
 
 NETWORKS: dict[str, dict[str, Any]] = {
@@ -43,7 +41,6 @@ LEARNERS: dict[str, dict[str, Any]] = {
     for rule in LEARNER_SPECS
     for fields in ({}, *rule.variants)
 }
-SHAPES: dict[str, tuple[int, ...]] = {kind_of(spec): _shape(spec) for spec in NETWORK_SPECS}
 
 
 def network_spec(fields: dict[str, Any]) -> Architecture:
@@ -124,7 +121,7 @@ def small_job(
 ) -> SmallJob:
     """``seed`` decides weights, masks and noise; ``rows_seed`` the rows."""
     architecture, rule = network_spec(network), learner_spec(learner)
-    shape = SHAPES[network["kind"]]
+    shape = shape_for(architecture)
     draw = torch.Generator().manual_seed(rows_seed)
     outputs = 2 if task == "regression" else CLASSES
     signature = DataSignature(task=task, input_shape=shape, outputs=outputs, has_dt=len(shape) == 2, rows_train=rows)

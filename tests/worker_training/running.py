@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import TypeAdapter
 
 from specs.compatibility import kind_of
 from specs.job import JobSpec
 from specs.learners import LEARNER_SPECS
-from specs.networks import NETWORK_SPECS
+from specs.networks import NETWORK_SPECS, NetworkSpec
 from specs.reports import Checkpoint, Report, Result, Series
 from worker.attempt import Attempt, WorkOrder
 from worker.link import Link
@@ -39,10 +40,10 @@ def job(learner: str, network: str, /, **sections: Any) -> dict[str, Any]:
     optimizer: dict[str, Any] = {"kind": "adam", "lr": 0.01, "clip_grad_norm": 1.0}
     if rule.optimizers is not None:
         optimizer = {"kind": min(rule.optimizers), "lr": 0.01}
-    reads = next(spec.layouts for spec in NETWORK_SPECS if kind_of(spec) == NETWORKS[network]["kind"])
+    architecture = TypeAdapter(NetworkSpec).validate_python(NETWORKS[network])
     training = {"budget": {"kind": "steps", "value": 7}, "batch_size": 80, "seed": 3, **sections.pop("training", {})}
     made = {
-        "dataset": DIGITS if "image" in reads else EVENTS,
+        "dataset": EVENTS if architecture.misfit((1, 8, 8)) else DIGITS,
         "network": NETWORKS[network],
         "learner": LEARNERS[learner],
         "optimizer": optimizer,
