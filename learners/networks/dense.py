@@ -64,3 +64,22 @@ class LastStepReadout(PlainBlock):
 
     def activate(self, z: Tensor) -> Tensor:
         return z
+
+
+@final
+class MeanReadout(PlainBlock):
+    """A linear read-out of the mean over a sequence: [B,T,D] -> [B,K]."""
+
+    layout: Layout = "vector"
+
+    def __init__(self, inputs: int, outputs: int, *, init: Init = "default") -> None:
+        super().__init__()
+        self.synapse = LinearSynapse(inputs, outputs)
+        initialise(self.synapse, init)
+
+    def drive(self, x: Tensor) -> Tensor:
+        scores_BK: Tensor = self.synapse(x.mean(1))
+        return scores_BK
+
+    def activate(self, z: Tensor) -> Tensor:
+        return z

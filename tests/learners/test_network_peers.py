@@ -9,9 +9,11 @@ from torch import Tensor, nn
 from learners.build import build_network
 from learners.networks.block_network import BlockNetwork
 from learners.networks.resnet import NormedConv, ResidualConvBlock
+from learners.networks.transformer import EncoderBlock, patches, waves
 from learners.streams import Streams
 from specs.architecture import Architecture
 from specs.networks.resnet import ResnetSpec
+from specs.networks.transformer import TransformerSpec
 from specs.signature import DataSignature
 
 random = SystemRandom()
@@ -108,3 +110,100 @@ def test_a_residual_network_ends_with_the_channels_means() -> None:
     assert isinstance(synapse, nn.Module)
     expected = F.adaptive_avg_pool2d(last, 1).flatten(1) @ synapse.weight.T + synapse.bias
     torch.testing.assert_close(network(x), expected, **CLOSE)
+
+
+def _peer_of(block: EncoderBlock, spec: TransformerSpec) -> tuple[nn.Module, list[tuple[Tensor, Tensor]]]:
+    """PyTorch's encoder layer with the block's weights, and the weights in pairs."""
+    layer = nn.TransformerEncoderLayer(
+        spec.width, spec.heads, spec.feedforward, 0.0, "gelu", batch_first=True, norm_first=True
+    ).double()
+    attention, theirs = block.attention, layer.self_attn
+    projections = list(zip(("query", "key", "value"), theirs.in_proj_weight.split(spec.width), strict=True))
+    with torch.no_grad():
+        theirs.in_proj_bias.zero_()  # keys have none
+        for (name, weight), bias in zip(projections, theirs.in_proj_bias.split(spec.width), strict=True):
+            synapse = getattr(attention, name)
+            weight.copy_(synapse.weight)
+            if synapse.bias is not None:
+                bias.copy_(synapse.bias)
+    pairs = [
+        copied(attention.output.weight, theirs.out_proj.weight),
+        copied(attention.output.bias, theirs.out_proj.bias),  # type: ignore[arg-type]
+        copied(block.first.weight, layer.linear1.weight),
+        copied(block.second.weight, layer.linear2.weight),
+        copied(block.second.bias, layer.linear2.bias),  # type: ignore[arg-type]
+        copied(block.norm_attention.weight, layer.norm1.weight),
+        copied(block.norm_attention.bias, layer.norm1.bias),
+        copied(block.norm_perceptron.weight, layer.norm2.weight),
+        copied(block.norm_perceptron.bias, layer.norm2.bias),
+    ]
+    copied(block.first.bias, layer.linear1.bias)  # type: ignore[arg-type]
+    return layer, pairs
+
+
+def test_an_encoder_block_is_pytorchs_encoder_layer() -> None:
+    heads = random.randint(1, 4)
+    spec = TransformerSpec(
+        width=heads * random.randint(2, 5), heads=heads, layers=2, feedforward=random.randint(3, 9), init="xavier"
+    )
+    steps = random.randint(3, 7)
+    network = with_other_weights(made(spec, (steps, 3)))
+    x = torch.randn(4, steps, spec.width, dtype=torch.float64)
+    for block in network.stages[1:3]:
+        assert isinstance(block, EncoderBlock)
+        layer, pairs = _peer_of(block, spec)
+        peer = nn.Sequential(layer)
+        if block.norm_output is not None:
+            norm = nn.LayerNorm(spec.width).double()
+            pairs += [copied(a, b) for a, b in zip(block.norm_output.parameters(), norm.parameters(), strict=True)]
+            peer.append(norm)
+        same_function(block, peer, x, pairs)
+        projections = [p.weight for p in (block.attention.query, block.attention.key, block.attention.value)]
+        weighted = torch.randn_like(x)
+        found = torch.autograd.grad(block(x)[0], projections, weighted)
+        (expected,) = torch.autograd.grad(peer(x), [layer.self_attn.in_proj_weight], weighted)  # type: ignore[union-attr,list-item]
+        torch.testing.assert_close(torch.cat(found), expected, **CLOSE)
+        with torch.no_grad():
+            layer.self_attn.in_proj_bias[spec.width] += 1  # type: ignore[union-attr,operator]
+            torch.testing.assert_close(block(x)[0], peer(x), **CLOSE)  # the softmax does not see a bias of the keys
+            layer.self_attn.in_proj_bias[0] += 1  # type: ignore[union-attr,operator]
+            assert not torch.allclose(block(x)[0], peer(x))
+
+
+def test_patches_are_those_of_unfold() -> None:
+    size, channels = random.randint(1, 4), random.randint(1, 3)
+    x = torch.randn(2, channels, 3 * size, 2 * size)
+    assert torch.equal(patches(x, size), F.unfold(x, size, stride=size).transpose(1, 2))
+
+
+def test_positions_follow_elapsed_time() -> None:
+    network = made(TransformerSpec(width=8, heads=2, layers=1, feedforward=8, readout="mean"), (5, 3)).eval()
+    x = torch.randn(4, 5, 3, dtype=torch.float64)
+    dt = torch.rand(4, 5, dtype=torch.float64) + 0.1
+    assert torch.equal(network(x), network(x, torch.ones_like(dt)))
+    assert not torch.allclose(network(x), network(x, dt))
+    # The order of steps matters, and only by their times.
+    order = torch.tensor([2, 0, 4, 1, 3])
+    assert not torch.allclose(network(x[:, order]), network(x))
+    blind = made(TransformerSpec(width=8, heads=2, layers=1, positions="none", readout="mean"), (5, 3)).eval()
+    torch.testing.assert_close(blind(x[:, order]), blind(x), **CLOSE)
+    assert torch.equal(blind(x, dt), blind(x))
+
+
+def test_position_waves_are_the_papers() -> None:
+    time, features = torch.rand(2, 3, dtype=torch.float64) * 100, 2 * random.randint(1, 8)
+    found = waves(time, features)
+    for i in range(features // 2):
+        angle = time / 10_000 ** (2 * i / features)
+        torch.testing.assert_close(found[:, :, i], angle.sin(), **CLOSE)
+        torch.testing.assert_close(found[:, :, features // 2 + i], angle.cos(), **CLOSE)
+    assert waves(time, features - 1).shape == (2, 3, features - 1)
+
+
+def test_a_transformer_reads_what_its_patch_size_says() -> None:
+    assert TransformerSpec().misfit((4, 3)) is None
+    assert "patch_size" in (TransformerSpec().misfit((1, 8, 8)) or "")
+    assert TransformerSpec(patch_size=4).misfit((1, 8, 8)) is None
+    assert "3 x 3" in (TransformerSpec(patch_size=3).misfit((1, 8, 8)) or "")
+    assert "not sequences" in (TransformerSpec(patch_size=4).misfit((4, 3)) or "")
+    assert TransformerSpec().misfit((5,)) is not None
