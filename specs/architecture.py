@@ -16,7 +16,9 @@ MAX_BLOCKS = 512
 MAX_WEIGHTS = 2_000_000_000
 
 Layout = Literal["vector", "image", "sequence"]
-Provision = Literal["hidden_block", "plain_block", "synapse", "recurrent_block", "traced_block", "batch_free"]
+Provision = Literal[
+    "hidden_block", "plain_block", "synapse", "recurrent_block", "traced_block", "batch_free", "shallow"
+]
 Activation = Literal[
     "relu", "tanh", "sigmoid", "hard_sigmoid", "gelu", "silu", "elu", "leaky_relu", "softplus", "identity"
 ]

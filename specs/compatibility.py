@@ -19,6 +19,7 @@ REASONS: dict[Need, str] = {
     "synapse": "it needs weight matrices whose products it can replace",
     "recurrent_block": "it needs blocks that step through time",
     "traced_block": "it needs units whose eligibility traces it knows: spiking ones, or an rnn of cell leaky",
+    "shallow": "an error that goes in with the input carries through a few layers only (published: one to three)",
     "batch_free": "batch normalisation couples the rows that it must tell apart",
 }
 
@@ -92,7 +93,9 @@ def _pair(learner: Rule, network: Architecture) -> list[Refusal]:
 
 
 def _pointer(need: Need) -> str:
-    return {"hidden_block": "/network/hidden", "batch_free": "/network/norm"}.get(need, "/network/kind")
+    return {"hidden_block": "/network/hidden", "shallow": "/network/hidden", "batch_free": "/network/norm"}.get(
+        need, "/network/kind"
+    )
 
 
 def _refused_pair(learner: Rule, pointer: str, code: str, message: str, allowed: Any) -> Refusal:

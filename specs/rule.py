@@ -8,7 +8,7 @@ from specs.papers import Equivalence, JobBody, Paper, PublishedResult, Reference
 from specs.search import LEARNING_RATE, Range
 from specs.signature import TaskName
 
-Need = Literal["hidden_block", "plain_block", "synapse", "recurrent_block", "traced_block", "batch_free"]
+Need = Literal["hidden_block", "plain_block", "synapse", "recurrent_block", "traced_block", "batch_free", "shallow"]
 CLASSES: frozenset[TaskName] = frozenset({"classification", "sequence_classification"})
 ANY_TASK: frozenset[TaskName] = CLASSES | {"regression"}
 

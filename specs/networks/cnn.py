@@ -38,6 +38,7 @@ class CnnSpec(Architecture):
     layouts: ClassVar[frozenset[Layout]] = frozenset({"image"})
     small: ClassVar[dict[str, JobBody]] = {
         "cnn": {"channels": [3, 4], "hidden": [6]},
+        "cnn strided": {"channels": [4], "stride": 2, "pooling": "none"},
         "cnn batch": {"channels": [3, 4], "norm": "batch", "pooling": "average", "activation": "tanh"},
     }
 
@@ -99,6 +100,8 @@ class CnnSpec(Architecture):
         offered: set[Provision] = {"synapse", "hidden_block", "plain_block"}
         if self.norm != "batch":
             offered.add("batch_free")
+        if self.depth <= 2:
+            offered.add("shallow")
         return frozenset(offered)
 
     def parameters(self, signature: DataSignature, *, extra_inputs: int = 0) -> int | None:

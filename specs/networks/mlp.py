@@ -69,6 +69,8 @@ class MlpSpec(Architecture):
                 offered.add("plain_block")
         if self.norm != "batch":
             offered.add("batch_free")
+        if len(self.hidden) <= 3:
+            offered.add("shallow")
         return frozenset(offered)
 
     def parameters(self, signature: DataSignature, *, extra_inputs: int = 0) -> int | None:

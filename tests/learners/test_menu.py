@@ -40,7 +40,7 @@ def test_what_a_rule_is_equivalent_to_and_what_does_not_hold_can_be_looked_up(ru
         assert rule.reference_result.command.split()[0] in ("make", "python")
 
 
-@pytest.mark.parametrize("learner", ["forward_forward", "mono_forward"])
+@pytest.mark.parametrize("learner", ["forward_forward", "local_loss", "mono_forward"])
 def test_a_linear_model_is_refused_where_blocks_are_trained(learner: str) -> None:
     refused = refusal(learner_spec(LEARNERS[learner]), MlpSpec(hidden=()))
     assert refused is not None
@@ -48,6 +48,13 @@ def test_a_linear_model_is_refused_where_blocks_are_trained(learner: str) -> Non
     assert refusal(learner_spec(LEARNERS[learner]), network_spec(refused.nearest["network"])) is None
     with pytest.raises((ValueError, IndexError)):
         small_job(NETWORKS["linear"], LEARNERS[learner]).run(1)
+
+
+def test_pepita_is_refused_a_deep_network() -> None:
+    refused = refusal(learner_spec({"kind": "pepita"}), MlpSpec(hidden=(8,) * 4))
+    assert refused is not None and refused.code == "needs_shallow" and refused.pointer == "/network/hidden"
+    assert refusal(learner_spec({"kind": "pepita"}), network_spec(refused.nearest["network"])) is None
+    assert refusal(learner_spec({"kind": "pepita"}), MlpSpec(hidden=(8,) * 3)) is None
 
 
 def test_mezo_is_refused_an_optimizer_with_state() -> None:
