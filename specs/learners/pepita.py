@@ -20,7 +20,7 @@ class PepitaSpec(Rule):
         url="https://arxiv.org/abs/2201.11665",
     )
     equation: ClassVar[str] = "h'_0 = x + F e; g_l = (h_l - h'_l) h'_(l-1)^T; at the output g_L = e' h'_(L-1)^T"
-    needs: ClassVar[frozenset[Need]] = frozenset({"hidden_block", "plain_block", "batch_free"})
+    needs: ClassVar[frozenset[Need]] = frozenset({"hidden_block", "plain_block", "batch_free", "shallow"})
     exactness: ClassVar[Literal["exact", "unbiased", "biased", "own_objective"]] = "biased"
     uses_backward: ClassVar[Literal["none", "block", "global"]] = "block"
     inside_block: ClassVar[Literal["exact", "none"]] = "none"
