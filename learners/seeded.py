@@ -25,6 +25,11 @@ class SeededGroup:
             for parameter in self.group.parameters:
                 parameter.add_(_draw(parameter, generator), alpha=scale)
 
+    def draw(self) -> list[Tensor]:
+        """z(seed) for every parameter, all at once."""
+        generator = self._generator(0)
+        return [_draw(parameter, generator) for parameter in self.group.parameters]
+
     def gradients(self, scalar: Tensor) -> list[Tensor]:
         """``scalar * z`` for every parameter, all at once; a vector of scalars sums over as many directions."""
         scalars = scalar.reshape(-1).unbind()
