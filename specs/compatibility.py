@@ -88,14 +88,14 @@ def _pair(learner: Rule, network: Architecture) -> list[Refusal]:
         found.append(_refused_pair(learner, "/network/kind", "network_kind", message, sorted(learner.families)))
     for need in sorted(learner.requires() - network.provides):
         message = f"{kind_of(type(learner))} cannot train this network: {REASONS[need]}"
-        found.append(_refused_pair(learner, _pointer(need), f"needs_{need}", message, None))
+        found.append(_refused_pair(learner, _pointer(need, network), f"needs_{need}", message, None))
     return found
 
 
-def _pointer(need: Need) -> str:
-    return {"hidden_block": "/network/hidden", "shallow": "/network/hidden", "batch_free": "/network/norm"}.get(
-        need, "/network/kind"
-    )
+def _pointer(need: Need, network: Architecture) -> str:
+    """The network's field that decides it, where it has one."""
+    field = {"hidden_block": "hidden", "shallow": "hidden", "batch_free": "norm"}.get(need)
+    return f"/network/{field}" if field in type(network).model_fields else "/network/kind"
 
 
 def _refused_pair(learner: Rule, pointer: str, code: str, message: str, allowed: Any) -> Refusal:
@@ -110,7 +110,8 @@ def nearest_network(learner: Rule) -> dict[str, Any]:
         network = candidate()
         of_the_family = learner.families is None or kind_of(candidate) in learner.families
         if of_the_family and learner.requires() <= network.provides:
-            return {"kind": kind_of(candidate), "hidden": list(getattr(network, "hidden", ()))}
+            hidden = getattr(network, "hidden", None)
+            return {"kind": kind_of(candidate), **({} if hidden is None else {"hidden": list(hidden)})}
     return {}
 
 
