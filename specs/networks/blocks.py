@@ -119,6 +119,8 @@ class BlocksSpec(Architecture):
             offered.add("plain_block")
         if not any(isinstance(layer, NormLayer) and layer.norm == "batch" for layer in self._all_layers()):
             offered.add("batch_free")
+        if self.depth <= (2 if any(isinstance(layer, ConvLayer) for layer in self.layers) else 3):
+            offered.add("shallow")
         return frozenset(offered)
 
     def _all_layers(self) -> list[LayerSpec]:
