@@ -41,6 +41,7 @@ LEARNERS: dict[str, dict[str, Any]] = {
     for rule in LEARNER_SPECS
     for fields in ({}, *rule.variants)
 }
+FIRST_OF_KIND = {next(iter(spec.small)) for spec in NETWORK_SPECS}
 
 
 def network_spec(fields: dict[str, Any]) -> Architecture:

@@ -12,7 +12,7 @@ from learners.networks.rnn import GatedBlock
 from learners.networks.spiking import SURROGATES, LifBlock, Spike, SpikeReadout, Spiking
 from specs.networks.rnn import RnnSpec
 from specs.networks.spiking import SpikingSpec
-from tests.learners.small_jobs import NETWORKS, SHAPES, small_job
+from tests.learners.small_jobs import NETWORKS, network_spec, shape_for, small_job
 
 SEEDS = [SystemRandom().randrange(2**31) for _ in range(2)]
 INPUTS, UNITS, STEPS, ROWS = 5, 7, 9, 4
@@ -64,7 +64,7 @@ RECURRENT = [name for name, spec in NETWORKS.items() if spec["kind"] in ("rnn", 
 @pytest.mark.parametrize("network", RECURRENT)
 def test_a_block_over_a_sequence_is_its_step_over_time(network: str) -> None:
     blocks = small_job(NETWORKS[network], {"kind": "backprop"}).training.network.eval().blocks
-    x = torch.randn(ROWS, STEPS, SHAPES[NETWORKS[network]["kind"]][-1])
+    x = torch.randn(ROWS, STEPS, shape_for(network_spec(NETWORKS[network]))[-1])
     for block in blocks:
         assert isinstance(block, RecurrentBlock)
         whole, after = block(x)
