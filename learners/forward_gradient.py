@@ -71,7 +71,7 @@ class ForwardGradient(Learner):
                 with dual_level(), moving:
                     scores_BK, slopes_BK = self.along(batch, dict(zip(self._parameters, v, strict=True)))
                 error_BK = self.task.error(scores_BK, batch.y)
-                slope_B = (error_BK * slopes_BK).sum(1)
+                slope_B = (error_BK * slopes_BK).flatten(1).sum(1)
                 slope = slope_B.sum()
                 if moved is not None:
                     moved.take(slope.expand_as(slope_B) if self.network.mixes_rows else slope_B)
