@@ -26,8 +26,8 @@ EVERYTHING_MEASURED = {"every_steps": 1, "alignment_every_steps": 1, "budget_per
 NOTHING_MEASURED = {"every_steps": None, "alignment_every_steps": None}
 
 NETWORKS: dict[str, dict[str, Any]] = {
-    "mlp": {"kind": "mlp", "hidden": [12, 8], "dropout": 0.2, "norm": "layer"},
     **{name: {"kind": kind_of(spec), **fields} for spec in NETWORK_SPECS for name, fields in spec.small.items()},
+    "mlp": {"kind": "mlp", "hidden": [12, 8], "dropout": 0.2, "norm": "layer"},
 }
 LEARNERS: dict[str, dict[str, Any]] = {kind_of(rule): {"kind": kind_of(rule)} for rule in LEARNER_SPECS}
 DIGITS = {"kind": "builtin", "name": "digits", "split": {"validation": 0.02, "test": 0.8, "seed": 1}}
