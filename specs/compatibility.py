@@ -3,7 +3,7 @@
 Only pairs that cannot train are refused. A refusal names the field, the reason and the nearest pair that trains.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from specs.architecture import Architecture
@@ -22,6 +22,8 @@ REASONS: dict[Need, str] = {
     "shallow": "an error that goes in with the input carries through a few layers only (published: one to three)",
     "batch_free": "batch normalisation couples the rows that it must tell apart",
 }
+
+BACKPROP: dict[str, Any] = {"learner": {"kind": "backprop"}}
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,12 @@ def refusals(
     planned_steps: int | None = 1,
 ) -> list[Refusal]:
     """Everything that forbids this job, in the order of the checks; empty when it trains."""
-    found = [*_pair(learner, network)]
-    if optimizer is not None:
-        found += _optimizer(learner, optimizer)
-        found += _schedule(optimizer.schedule, planned_steps)
+    found = _together(learner, network)
+    for phase in learner.course():
+        update = phase.optimizer or optimizer
+        if update is not None:
+            met = [*_optimizer(phase.rule, update), *_schedule(update.schedule, planned_steps)]
+            found += met if phase.optimizer is None else [_of_phase(one, phase.pointer) for one in met]
     if signature is not None:
         found += _fit(learner, network, signature)
     return found
@@ -66,18 +70,36 @@ def refusal(
 def compatible_networks(learner: type[Rule]) -> list[str]:
     """Kinds of network that the learner trains, each with its default fields."""
     rule = learner()
-    return [kind_of(network) for network in NETWORK_SPECS if not _pair(rule, network())]
+    return [kind_of(network) for network in NETWORK_SPECS if not _together(rule, network())]
 
 
 def compatible_learners(network: type[Architecture]) -> list[str]:
     """Kinds of learner that train the network, each with its default fields."""
-    return [kind_of(learner) for learner in LEARNER_SPECS if not _pair(learner(), network())]
+    return [kind_of(learner) for learner in LEARNER_SPECS if not _together(learner(), network())]
 
 
 def kind_of(spec: type[Rule] | type[Architecture] | type[Update]) -> str:
     """The kind by which a spec's class stands on the wire."""
     kind: str = spec.model_fields["kind"].default
     return kind
+
+
+def _together(learner: Rule, network: Architecture) -> list[Refusal]:
+    """What forbids the pair: a rule that is made of others is refused what any of them is."""
+    rules = [learner, *(rule for _, rule in learner.held())]
+    found = [one for rule in rules for one in _pair(rule, network)]
+    if found and len(rules) > 1:
+        fitting = [each for each in NETWORK_SPECS if not any(_pair(rule, each()) for rule in rules)]
+        nearest = {"network": {"kind": kind_of(fitting[0])}} if fitting else BACKPROP
+        found = [replace(one, nearest=nearest) for one in found]
+    for pointer, code, message in learner.misfits(network):
+        found.append(Refusal(f"/learner{pointer}", code, message, None, BACKPROP))
+    return found
+
+
+def _of_phase(refused: Refusal, phase: str) -> Refusal:
+    """The refusal of a phase's own optimizer, which a patch of the job's would not mend."""
+    return replace(refused, pointer=f"/learner{phase}{refused.pointer}", nearest=BACKPROP)
 
 
 def _pair(learner: Rule, network: Architecture) -> list[Refusal]:
@@ -88,14 +110,14 @@ def _pair(learner: Rule, network: Architecture) -> list[Refusal]:
         found.append(_refused_pair(learner, "/network/kind", "network_kind", message, sorted(learner.families)))
     for need in sorted(learner.requires() - network.provides):
         message = f"{kind_of(type(learner))} cannot train this network: {REASONS[need]}"
-        found.append(_refused_pair(learner, _pointer(need, network), f"needs_{need}", message, None))
+        found.append(_refused_pair(learner, _pointer(need), f"needs_{need}", message, None))
     return found
 
 
-def _pointer(need: Need, network: Architecture) -> str:
-    """The network's field that decides it, where it has one."""
-    field = {"hidden_block": "hidden", "shallow": "hidden", "batch_free": "norm"}.get(need)
-    return f"/network/{field}" if field in type(network).model_fields else "/network/kind"
+def _pointer(need: Need) -> str:
+    return {"hidden_block": "/network/hidden", "shallow": "/network/hidden", "batch_free": "/network/norm"}.get(
+        need, "/network/kind"
+    )
 
 
 def _refused_pair(learner: Rule, pointer: str, code: str, message: str, allowed: Any) -> Refusal:
@@ -110,8 +132,7 @@ def nearest_network(learner: Rule) -> dict[str, Any]:
         network = candidate()
         of_the_family = learner.families is None or kind_of(candidate) in learner.families
         if of_the_family and learner.requires() <= network.provides:
-            hidden = getattr(network, "hidden", None)
-            return {"kind": kind_of(candidate), **({} if hidden is None else {"hidden": list(hidden)})}
+            return {"kind": kind_of(candidate), "hidden": list(getattr(network, "hidden", ()))}
     return {}
 
 
@@ -140,11 +161,12 @@ def _schedule(schedule: Schedule, planned_steps: int | None) -> list[Refusal]:
 
 def _fit(learner: Rule, network: Architecture, signature: DataSignature) -> list[Refusal]:
     found = []
-    if signature.task not in learner.tasks:
-        message = f"{kind_of(type(learner))} needs classes, and the data set's task is {signature.task}"
-        fitting = [kind_of(rule) for rule in LEARNER_SPECS if signature.task in rule.tasks]
-        nearest = {"learner": {"kind": fitting[0]}}
-        found.append(Refusal("/learner/kind", "needs_classes", message, fitting, nearest))
+    for place, rule in (("", learner), *learner.held()):
+        if signature.task not in rule.tasks:
+            message = f"{kind_of(type(rule))} needs classes, and the data set's task is {signature.task}"
+            fitting = [kind_of(rule) for rule in LEARNER_SPECS if signature.task in rule.tasks]
+            nearest = {"learner": {"kind": fitting[0]}}
+            found.append(Refusal(f"/learner{place}/kind", "needs_classes", message, fitting, nearest))
     misfit = network.misfit(signature.input_shape)
     if misfit is not None:
         fitting = [kind_of(other) for other in NETWORK_SPECS if other().misfit(signature.input_shape) is None]

@@ -106,9 +106,36 @@ def check_fit(job: JobSpec, signature: DataSignature | None) -> None:
         raise _refused(
             refused.code, refused.pointer, "{reason}", refused.allowed, reason=refused.message, nearest=refused.nearest
         )
+    _check_phases(job, signature, planned)
     if signature is not None:
         _check_rows(job, signature, planned)
         _check_size(job, signature)
+
+
+def _check_phases(job: JobSpec, signature: DataSignature | None, planned: int | None) -> None:
+    """Every phase must be reached, and what ends it must be there."""
+    begins = 0
+    for phase in job.learner.course()[:-1]:
+        assert phase.until is not None
+        if phase.until.kind == "plateau" and job.dataset.split.validation == 0:
+            raise _refused(
+                "plateau_needs_validation",
+                "/dataset/split/validation",
+                "a phase that ends on a plateau watches the validation split, and this one is empty",
+                "> 0",
+            )
+        if signature is None or planned is None:
+            continue
+        begins += phase.until.steps(steps_per_epoch(job.training, signature.rows_train)) or 0
+        if begins >= planned:
+            raise _refused(
+                "phase_never_begins",
+                f"/learner{phase.pointer}/until/value",
+                "the next phase would begin after step {begins}, and training takes {planned}",
+                f"an end before step {planned}",
+                begins=begins,
+                planned=planned,
+            )
 
 
 def _check_early_stopping(job: JobSpec, signature: DataSignature | None) -> None:
@@ -174,7 +201,7 @@ def _check_size(job: JobSpec, signature: DataSignature) -> None:
 def steps_bound(training: TrainingSpec, rows: int) -> int | None:
     """Steps that this training takes over ``rows`` training rows; None where a clock decides."""
     batch = rows if training.batch_size == "full" else training.batch_size
-    per_epoch = math.ceil(rows / batch)
+    per_epoch = steps_per_epoch(training, rows)
     if training.epochs is not None:
         return training.epochs * per_epoch
     assert training.budget is not None
@@ -187,3 +214,8 @@ def steps_bound(training: TrainingSpec, rows: int) -> int | None:
         return None
     epochs, rest = divmod(int(value), rows)
     return epochs * per_epoch + math.ceil(rest / batch)
+
+
+def steps_per_epoch(training: TrainingSpec, rows: int) -> int:
+    """Steps of one pass over ``rows`` training rows."""
+    return 1 if training.batch_size == "full" else math.ceil(rows / training.batch_size)

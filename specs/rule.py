@@ -1,10 +1,13 @@
 """What every learning rule on the menu declares about itself; the catalog, the checks and the loop read it."""
 
 from abc import ABC
-from typing import ClassVar, Literal
+from collections.abc import Iterator
+from typing import ClassVar, Literal, NamedTuple
 
+from specs.architecture import Architecture
 from specs.kinds import Spec
 from specs.papers import Equivalence, JobBody, Paper, PublishedResult, ReferenceResult
+from specs.phases import Phase
 from specs.search import LEARNING_RATE, Range
 from specs.signature import TaskName
 
@@ -18,6 +21,21 @@ SCHEDULE = (
     "steps, then frozen; the last goes on)"
 )
 STEPS_PER_BLOCK = "steps that each block but the last learns for, with schedule greedy"
+
+
+class Held(NamedTuple):
+    """A rule inside another; ``pointer`` is its place below that one's section."""
+
+    pointer: str
+    rule: "Rule"
+
+
+class Misfit(NamedTuple):
+    """Why these settings cannot train a network; ``pointer`` is the place below the rule's section."""
+
+    pointer: str
+    code: str
+    message: str
 
 
 class Rule(Spec, ABC):
@@ -34,6 +52,8 @@ class Rule(Spec, ABC):
     optimizer_limits: ClassVar[dict[str, float | bool]] = {}
     whole_batch: ClassVar[bool] = False
     commits: ClassVar[bool] = False
+    holds_rules: ClassVar[tuple[type[Spec], ...]] = ()
+    """The pieces of its spec that hold other rules, the innermost first."""
     in_place: ClassVar[bool] = False
     """Whether it steps through ``apply_seeded``: no gradient is ever stored, unless somebody asks to see it."""
     hands_error: ClassVar[bool] = False
@@ -66,3 +86,23 @@ class Rule(Spec, ABC):
         """The cosine with the true gradient that a correct estimate reaches in a layer of ``size`` parameters, whose
         squared gradient norm is 1 / ``noise`` of the whole network's. None where theory promises nothing."""
         return 1.0 if self.exactness == "exact" else None
+
+    def follows_error(self) -> bool:
+        """Whether it can follow an error handed down from a segment above, instead of the task's."""
+        return self.exactness != "own_objective"
+
+    def course(self) -> tuple[Phase, ...]:
+        """The stretches of training, in order; for all rules but a hybrid there is one."""
+        return (Phase(self),)
+
+    def held(self) -> Iterator[Held]:
+        """The rules that it is made of; most rules are made of none."""
+        yield from ()
+
+    def misfits(self, network: Architecture) -> Iterator[Misfit]:  # noqa: ARG002
+        """What these settings ask of a network, and this one does not have, beside ``needs``."""
+        yield from ()
+
+    def trainer_of(self, group: str) -> str:  # noqa: ARG002
+        """The kind of rule that trains the parameter group of this name."""
+        return str(type(self).model_fields["kind"].default)

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 else:
     LearnerSpec = Annotated[Union[LEARNER_SPECS], Field(discriminator="kind")]  # noqa: UP007 - made from a tuple
 
+_SINGLE = tuple(spec for spec in LEARNER_SPECS if not spec.holds_rules)
+_NAMES = {"SingleRuleSpec": Annotated[Union[_SINGLE], Field(discriminator="kind")]}  # noqa: UP007 - made from a tuple
+
 for _spec in LEARNER_SPECS:
-    # A rule that holds other rules names the union before it exists.
-    _spec.model_rebuild(_types_namespace={"LearnerSpec": LearnerSpec})
+    # A rule that holds other rules names their union before it exists; such rules are not held themselves.
+    for _part in _spec.holds_rules:
+        _part.model_rebuild(force=True, _types_namespace=_NAMES)
+    _spec.model_rebuild(force=bool(_spec.holds_rules))

@@ -42,3 +42,7 @@ class EPropSpec(Rule):
         description="weights B that carry the output's error to the units: symmetric (the read-out's own), random "
         "(fixed), or adaptive (drawn alike, then changed by the updates that a read-out in their place would get)",
     )
+
+    def follows_error(self) -> bool:
+        """It sends the task's own error through its feedback, and a segment below has no read-out to take it from."""
+        return False

@@ -54,3 +54,7 @@ class PepitaSpec(Rule):
         le=1e3,
         description="F is uniform between + and - this times sqrt(6 / number of inputs), drawn once",
     )
+
+    def follows_error(self) -> bool:
+        """It sends the task's own error through its feedback, and a segment below has no read-out to take it from."""
+        return False

@@ -32,3 +32,7 @@ class ReadoutOnlySpec(Rule):
     }
 
     kind: Literal["readout_only"] = "readout_only"
+
+    def follows_error(self) -> bool:
+        """It trains the network's read-out, which a segment below an error does not have."""
+        return False
