@@ -72,21 +72,47 @@ class Regression(Task):
         return {"mse": (difference_BK**2).mean()}
 
 
-@final
-class HandedError(Task):
-    """The task of a lower segment: follow the error that the segment above hands down as y [like scores]."""
+class Handed(Task):
+    """The task of a lower segment: what the segment above hands down as y [like scores].
 
-    name = "handed_error"
+    ``rows`` are those whose mean the handed error is of: a rule that splits them later must get its share of it.
+    """
+
     classes = False
-
-    def loss(self, scores_BK: Tensor, y: Tensor) -> Tensor:
-        return (scores_BK * y).sum()
-
-    def error(self, scores_BK: Tensor, y: Tensor) -> Tensor:  # noqa: ARG002
-        return y
+    rows: int | None = None
 
     def metrics(self, scores_BK: Tensor, y: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
         return {}
+
+
+@final
+class HandedError(Handed):
+    """Follow an error: the loss <scores, y> has y as its gradient everywhere, and no minimum."""
+
+    name = "handed_error"
+
+    def loss(self, scores_BK: Tensor, y: Tensor) -> Tensor:
+        return (at_least_float32(scores_BK) * y).sum() * self._share(y)
+
+    def error(self, scores_BK: Tensor, y: Tensor) -> Tensor:  # noqa: ARG002
+        return y * self._share(y)
+
+    def _share(self, y: Tensor) -> float:
+        """Makes of a sum over these rows, which carry 1/rows, a mean over them alone."""
+        return 1.0 if self.rows is None else self.rows / len(y)
+
+
+@final
+class HandedTarget(Handed):
+    """Come near a target: the loss is half the squared distance, meaned over rows."""
+
+    name = "handed_target"
+
+    def loss(self, scores_BK: Tensor, y: Tensor) -> Tensor:
+        return (at_least_float32(scores_BK) - y).square().sum() / (2 * len(y))
+
+    def error(self, scores_BK: Tensor, y: Tensor) -> Tensor:
+        return (at_least_float32(scores_BK) - y) / len(y)
 
 
 def at_least_float32(x: Tensor) -> Tensor:

@@ -4,12 +4,13 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from copy import deepcopy
 from math import prod
 
 import torch
 from torch import Tensor, nn
 
-from learners.networks.block import Block
+from learners.networks.blocks import Block
 from learners.networks.checkpointing import Checkpointing, plan, run_checkpointed
 from learners.networks.scope import BatchNorm, Dropout, Passing, Scope, Scoped, Statistics
 from learners.networks.synapses import Synapse
@@ -42,7 +43,10 @@ class BlockNetwork(nn.Module):
         self.stages: list[Block] = [*blocks, *([] if readout is None else [readout])]
         self.names = [f"blocks.{index}" for index in range(len(blocks))] + ([] if readout is None else ["readout"])
         self.scope = Scope(Streams(0))
+        self._checkpointing: tuple[Checkpointing, int] = ("none", 1)
         self._checkpointed: list[range] | None = None
+        self.extra_inputs = 0
+        """Features or channels by which the first block was widened for what a learner appends."""
         self._rebuild: Callable[[], BlockNetwork] | None = None
 
     def forward(self, x: Tensor, dt: Tensor | None = None) -> Tensor:
@@ -90,18 +94,28 @@ class BlockNetwork(nn.Module):
 
     def checkpoint_activations(self, mode: Checkpointing, *, every_k: int = 1) -> None:
         """Chooses which blocks ``forward`` recomputes; gradients stay equal bit for bit."""
+        self._checkpointing = (mode, every_k)
         self._checkpointed = plan(mode, len(self.blocks), every_k)
 
-    def segment(self, low: int, high: int) -> "BlockNetwork":
-        """A view of stages ``low`` to ``high - 1``: the same modules, the same scope, their names in the whole."""
+    def segment(self, low: int, high: int, *, readout: Block | None = None) -> "BlockNetwork":
+        """A view of stages ``low`` to ``high - 1``: the same modules, the same scope, their names in the whole.
+
+        A segment that ends below the network's read-out may be given a ``readout`` of its own.
+        """
         with_readout = self.readout is not None and high == len(self.stages)
         blocks = self.stages[low : high - 1 if with_readout else high]
         input_shape = self.input_shape if low == 0 else self.shapes()[low - 1]
         layout = self.input_layout if low == 0 else self.stages[low - 1].layout
-        readout = self.readout if with_readout else None
-        view = BlockNetwork(blocks, readout, input_shape=input_shape, input_layout=layout)
-        view.names = self.names[low:high]
+        ends_with = self.readout if with_readout else readout
+        view = BlockNetwork(blocks, ends_with, input_shape=input_shape, input_layout=layout)
+        view.names = self.names[low : low + len(blocks)] + ([] if ends_with is None else ["readout"])
         view.scope = self.scope
+        view.extra_inputs = self.extra_inputs if low == 0 else 0
+        mode, every_k = self._checkpointing
+        view.checkpoint_activations(mode, every_k=every_k)
+        if self._rebuild is not None:
+            whole = self._rebuild
+            view.build_with(lambda: whole().segment(low, high, readout=deepcopy(readout)))
         return view
 
     def copies(self, number: int, streams: Streams) -> "list[BlockNetwork]":

@@ -55,13 +55,12 @@ def learner_spec(fields: dict[str, Any]) -> Rule:
 
 
 def pairs() -> list[tuple[str, str]]:
-    """Names of every learner and network that may train together; a variant meets one network of each kind."""
+    """Names of every learner and network that may train together."""
     return [
         (learner, network)
         for learner, rule in LEARNERS.items()
         for network, architecture in NETWORKS.items()
-        if (learner == rule["kind"] or network in FIRST_OF_KIND)
-        and not refusals(learner_spec(rule), network_spec(architecture))
+        if not refusals(learner_spec(rule), network_spec(architecture))
     ]
 
 
