@@ -1,7 +1,8 @@
 """One attempt at a job, from its work order to its result: data, network, learner, loop, weights."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
@@ -14,6 +15,7 @@ from learners.build import DoesNotFit, Training, build, build_network, build_tas
 from learners.learner import Batch
 from learners.streams import Streams
 from specs.job import JobSpec, check_fit
+from specs.phases import Phase
 from specs.reports import Result, Started
 from specs.signature import DataSignature
 from worker import checkpoint, resumption
@@ -29,6 +31,7 @@ from worker.loop import Course, Loop
 from worker.meters.bill import Bill
 from worker.meters.inference import inference_bill
 from worker.meters.memory import MemoryMeter
+from worker.phases import Phases
 from worker.precision import autocast_for, weights_dtype
 from worker.receipt import receipt
 from worker.selection import evaluation_event
@@ -108,16 +111,20 @@ class Attempt:
         batches = Batches(train, batch_size=spec.training.batch_size, streams=streams.child("order"))
         spent = Spent(lambda: bill.training.seconds, lambda: bill.flops.total, bill.energy.joules)
         length = Length(spec.training, batches, spent)
-        training = self._training(streams, planned_steps=length.steps)
+        course = spec.learner.course()
+        build_phase = self._builder(streams, planned_steps=length.steps)
+        training = build_phase(course[0], None)
         series = SeriesBuffer()
         return Loop(
             Course(
                 spec=spec,
                 training=training,
+                phases=Phases(course, per_epoch=batches.per_epoch, seconds=spent.seconds),
+                build=build_phase,
                 batches=batches,
                 validation=self._rows("validation"),
                 length=length,
-                panel=Panel(spec.diagnostics, subject(spec, training, train), series),
+                panel=Panel(spec.diagnostics, partial(subject, train), training, series),
                 series=series,
                 bill=bill,
                 link=self._link,
@@ -127,7 +134,8 @@ class Attempt:
             )
         )
 
-    def _training(self, streams: Streams, *, planned_steps: int | None) -> Training:
+    def _builder(self, streams: Streams, *, planned_steps: int | None) -> Callable[[Phase, Training | None], Training]:
+        """Makes each phase's training, all on one network."""
         spec, signature = self.order.spec, self.order.signature
         try:
             network = build_network(
@@ -142,15 +150,21 @@ class Attempt:
             )
         except DoesNotFit as error:
             raise DataMismatch(str(error)) from None
-        return build(
-            network,
-            build_task(signature),
-            spec.learner,
-            spec.optimizer,
-            streams,
-            planned_steps=planned_steps,
-            micro_batch_size=spec.training.micro_batch_size,
-        )
+        task = build_task(signature)
+
+        def build_phase(phase: Phase, before: Training | None) -> Training:
+            return build(
+                network,
+                task,
+                phase.rule,
+                phase.optimizer or spec.optimizer,
+                streams,
+                planned_steps=planned_steps,
+                micro_batch_size=spec.training.micro_batch_size,
+                before=before,
+            )
+
+        return build_phase
 
     def _rows(self, split: Split) -> Rows:
         return load_rows(self.order.dataset_folder, split, device=self.device.torch)
@@ -197,7 +211,7 @@ class Attempt:
         )
 
 
-def subject(spec: JobSpec, training: Training, train: Rows) -> Subject:
+def subject(train: Rows, training: Training) -> Subject:
     """What the diagnostics look at: the trained parameters by layer, network first, then the learner's own."""
     order = {name: place for place, name in enumerate(training.network.names)}
     groups = sorted(training.groups, key=lambda group: order.get(group.name, len(order)))
@@ -206,8 +220,8 @@ def subject(spec: JobSpec, training: Training, train: Rows) -> Subject:
     return Subject(
         network=training.network,
         learner=training.learner,
-        learner_spec=spec.learner,
-        optimizer_spec=spec.optimizer,
+        learner_spec=training.rule,
+        optimizer_spec=training.update,
         layers=layers,
         probe=Batch.whole(probe.x, probe.y, probe.dt),
     )

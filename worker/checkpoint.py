@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from learners.build import Training
 
-VERSION = 1
+VERSION = 2
 _KEY = "afterprop"
 
 

@@ -57,7 +57,7 @@ class Watch(ABC):
 
     @abstractmethod
     def bad_step(self, *, look: bool) -> int | None:
-        """The step that was withheld, if any. ``look``: waiting for the device is allowed now."""
+        """The step that was withheld, if any, once. ``look``: waiting for the device is allowed now."""
 
 
 @final
@@ -76,8 +76,8 @@ class ImmediateWatch(Watch):
     def begin(self, step: int) -> None:
         """Starts step ``step``, counted from 1."""
         self._step = step
-        if self._bad_step is not None:
-            self.layers, self._bad_step = [], None
+        if self.layers:
+            self.layers = []
 
     def admits_loss(self, loss: Tensor, step: int) -> bool:
         if math.isfinite(loss.item()):
@@ -95,7 +95,8 @@ class ImmediateWatch(Watch):
 
     def bad_step(self, *, look: bool) -> int | None:
         del look
-        return self._bad_step
+        found, self._bad_step = self._bad_step, None
+        return found
 
 
 @final
@@ -134,12 +135,12 @@ class DeferredWatch(Watch):
         return None if step < 0 else step
 
 
-def watch_for(spec: JobSpec, optimizers: Optimizers, device: torch.device) -> ImmediateWatch | DeferredWatch:
+def watch_for(spec: JobSpec, training: Training, device: torch.device) -> ImmediateWatch | DeferredWatch:
     """A GPU is not made to wait for each step, where its optimizers can withhold one by themselves."""
-    fused = all(unit.optimizer.defaults.get("fused") for unit in optimizers.units)
-    if device.type == "cpu" or not fused or spec.learner.in_place or spec.training.on_nan == "continue":
+    fused = all(unit.optimizer.defaults.get("fused") for unit in training.optimizers.units)
+    if device.type == "cpu" or not fused or training.rule.in_place or spec.training.on_nan == "continue":
         return ImmediateWatch()
-    return DeferredWatch(optimizers, device)
+    return DeferredWatch(training.optimizers, device)
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ from learners.build import Training
 from learners.context import merged
 from learners.learner import Batch, ParameterGroup, StepReport
 from specs.job import JobSpec
+from specs.phases import Phase
 from specs.reports import Checkpoint, Event, Progress
 from worker import checkpoint, resumption
 from worker.batches import Batches, Rows
@@ -28,6 +29,7 @@ from worker.finite import Diverged, ImmediateWatch, find_origin, watch_for
 from worker.length import Length
 from worker.link import POLL_S, Link, StopReason, Ticker
 from worker.meters.bill import Bill
+from worker.phases import Phases
 from worker.selection import Selection, add_to_series, evaluation_event
 
 PROGRESS_S: Final = 0.2
@@ -42,12 +44,14 @@ class Stop(Exception):
         self.reason = reason
 
 
-@dataclass(frozen=True)
+@dataclass
 class Course:
-    """All that one run of the loop works with."""
+    """All that one run of the loop works with. ``training`` is the running phase's; ``build`` makes the next one's."""
 
     spec: JobSpec
     training: Training
+    phases: Phases
+    build: Callable[[Phase, Training], Training]
     batches: Batches
     validation: Rows
     length: Length
@@ -68,13 +72,7 @@ class Loop:
         self.course = course
         self.step = 0
         self.skipped_steps = 0
-        self.selection = Selection(course.spec.training.early_stopping, course.training)
-        self.watch = watch_for(course.spec, course.training.optimizers, course.batches.rows.x.device)
-        # In-place rules make their gradient only to be read: a look at each step would cost them their memory.
-        self._reads_every_step = not course.spec.learner.in_place and isinstance(self.watch, ImmediateWatch)
-        measures = course.spec.diagnostics.every_steps is not None
-        self._follows_clipping = measures and course.spec.optimizer.clip_grad_norm is not None
-        self._weights: list[Tensor] = [p for group in course.training.groups for p in group.parameters]
+        self._follow(course.training)
         self._poll = Ticker(POLL_S, at_once=True)
         self._progress = Ticker(PROGRESS_S)
         self._flush = Ticker(FLUSH_S)
@@ -83,6 +81,27 @@ class Loop:
         self._provisional = False
         self._steps_here = 0
         self._seconds_before = 0.0
+
+    def _follow(self, training: Training) -> None:
+        """Looks at this training from here on."""
+        spec = self.course.spec
+        self.selection = Selection(spec.training.early_stopping, training)
+        self.watch = watch_for(spec, training, self.course.batches.rows.x.device)
+        # In-place rules make their gradient only to be read: a look at each step would cost them their memory.
+        self._reads_every_step = not training.rule.in_place and isinstance(self.watch, ImmediateWatch)
+        self._follows_clipping = spec.diagnostics.every_steps is not None and training.update.clip_grad_norm is not None
+        self._weights: list[Tensor] = [p for group in training.groups for p in group.parameters]
+
+    def enter(self, number: int) -> None:
+        """Begins phase ``number``: setup, groups, new optimizers, a new best evaluation.
+
+        State is kept where the same kind of rule goes on with a group.
+        """
+        course = self.course
+        course.training = course.build(course.phases.enter(number, self.step), course.training)
+        course.panel.look_at(course.training)
+        course.bill.expect_other_steps()
+        self._follow(course.training)
 
     def run(self) -> None:
         """Trains. Raises ``Stop``, ``Diverged``, ``WorkerGone`` or ``LeaseOver``."""
@@ -100,6 +119,11 @@ class Loop:
                 self._end_epoch(self.step // course.batches.per_epoch)
             if self._provisional and not self.selection.stopped:
                 course.panel.retract(self.step)
+            if not self.selection.stopped and course.phases.is_over(self.step):
+                with course.bill.training.aside():
+                    self._check_finite(look=True)
+                    self.enter(course.phases.number + 1)
+                    course.training.train()
         self._check_finite(look=True)
         self._send_progress()
         self.flush()
@@ -170,6 +194,8 @@ class Loop:
         view.learning_rate = optimizers.rate(next(iter(optimizers.groups)))
         view.samples = course.batches.samples_before(self.step)
         view.wall_s, view.joules = bill.training.seconds, bill.energy.joules()
+        if len(course.phases) > 1:
+            course.series.add(view.step, Point("phase", "", WHOLE, float(course.phases.number)))
         course.panel.close(view, report)
         bill.training.leave_out(course.panel.spent_s - measuring_before)
         if self._steps_here > 1:
@@ -204,6 +230,7 @@ class Loop:
         with course.bill.training.aside():
             metrics = self.evaluate(course.validation)
             self.selection.take(metrics, self.step)
+            course.phases.take(metrics, self.step)
             add_to_series(course.series, "validation", metrics, step=self.step)
             course.link.send(evaluation_event("validation", metrics, step=self.step, epoch=epoch))
 

@@ -14,7 +14,7 @@ def snapshot(loop: "Loop") -> Snapshot:
     state = {
         "seed": course.spec.training.seed,
         "step": loop.step,
-        "phase": 0,
+        "phase": course.phases.state_dict(),
         "dataset_sha256": course.dataset_sha256,
         "learner": course.training.learner.state_dict(),
         "selection": loop.selection.state_dict(),
@@ -34,6 +34,9 @@ def resume(loop: "Loop", saved: Snapshot) -> None:
     if state["seed"] != course.spec.training.seed:
         raise CorruptCheckpoint("the checkpoint was made with another seed")
     try:
+        if state["phase"]["number"]:
+            loop.enter(state["phase"]["number"])
+        course.phases.load_state_dict(state["phase"])
         restore_training(course.training, saved.tensors)
         course.training.learner.load_state_dict(state["learner"])
         loop.selection.load_state_dict(state["selection"], saved.tensors)

@@ -12,8 +12,8 @@ from torch.nn import Parameter
 
 from learners.learner import Batch, Learner, StepReport
 from learners.networks.block_network import BlockNetwork
-from specs.learners import LearnerSpec
-from specs.optimizers import OptimizerSpec
+from specs.optimizers import Update
+from specs.rule import Rule
 
 
 class Scope(NamedTuple):
@@ -49,8 +49,8 @@ class Subject:
 
     network: BlockNetwork
     learner: Learner
-    learner_spec: LearnerSpec
-    optimizer_spec: OptimizerSpec
+    learner_spec: Rule
+    optimizer_spec: Update
     layers: tuple[Layer, ...]
     probe: Batch
 

@@ -3,12 +3,14 @@
 import hashlib
 import struct
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, final
 
 from torch import Tensor
 
+from learners.build import Training
 from learners.learner import Batch, ParameterGroup, StepReport
 from specs.diagnostics import DIAGNOSTIC_KINDS, DiagnosticsSpec
 from specs.kinds import implementation
@@ -51,18 +53,22 @@ class Panel:
     all measuring fits ``budget_percent``.
     """
 
-    def __init__(self, spec: DiagnosticsSpec, subject: Subject, series: SeriesBuffer) -> None:
+    def __init__(
+        self,
+        spec: DiagnosticsSpec,
+        subject_of: Callable[[Training], Subject],
+        training: Training,
+        series: SeriesBuffer,
+    ) -> None:
         every = spec.every_steps
         half = None if spec.budget_percent is None else spec.budget_percent / 200
-        kinds = {kind.model_fields["kind"].default: kind() for kind in DIAGNOSTIC_KINDS}
-        made: dict[str, Diagnostic] = {
-            name: implementation(kind, "worker.diagnostics")(kind, subject) for name, kind in kinds.items()
-        }
-        probing = [made[name] for name, kind in kinds.items() if kind.needs_probe_step]
-        normal = [made[name] for name, kind in kinds.items() if not kind.needs_probe_step and name not in CHEAP]
-        self._cheap = Section([made[name] for name in CHEAP] if every else [], Interval(every, budget=None))
-        self._norms = Section(normal, Interval(every, budget=half))
-        self._probes = Section(probing, Interval(spec.alignment_every_steps, budget=half))
+        self._subject_of = subject_of
+        self._cheap = Section([], Interval(every, budget=None))
+        self._norms = Section([], Interval(every, budget=half))
+        self._probes = Section([], Interval(spec.alignment_every_steps, budget=half))
+        self._measures = every is not None
+        self._missing: Counter[tuple[str, str]] = Counter()
+        self.look_at(training)
         self._series = series
         self._open: list[Section] = []
         self._view: StepView | None = None
@@ -70,6 +76,24 @@ class Panel:
         self.clipped: list[Tensor] = []
         self._latest: dict[str, float] = {}
         self.spent_s = 0.0
+
+    def look_at(self, training: Training) -> None:
+        """Measures this training from here on; intervals, costs and what was missing so far stay."""
+        subject = self._subject_of(training)
+        kinds = {kind.model_fields["kind"].default: kind() for kind in DIAGNOSTIC_KINDS}
+        made: dict[str, Diagnostic] = {
+            name: implementation(kind, "worker.diagnostics")(kind, subject) for name, kind in kinds.items()
+        }
+        self._missing += self._missing_now()
+        self._cheap.diagnostics = [made[name] for name in CHEAP] if self._measures else []
+        self._norms.diagnostics = [
+            made[name] for name, kind in kinds.items() if not kind.needs_probe_step and name not in CHEAP
+        ]
+        self._probes.diagnostics = [made[name] for name, kind in kinds.items() if kind.needs_probe_step]
+
+    def _missing_now(self) -> Counter[tuple[str, str]]:
+        alignments = (each for each in self._probes.diagnostics if isinstance(each, Alignment))
+        return sum((each.missing for each in alignments), Counter())
 
     def open(
         self,
@@ -152,10 +176,8 @@ class Panel:
     def summary(self, training_s: float) -> dict[str, Any]:
         """What measuring cost, how often it was done, and what could not be measured, with reasons."""
         missing: dict[str, dict[str, int]] = {}
-        for each in self._probes.diagnostics:
-            if isinstance(each, Alignment):
-                for (layer, reason), count in each.missing.items():
-                    missing.setdefault(layer, {})[reason] = count
+        for (layer, reason), count in (self._missing + self._missing_now()).items():
+            missing.setdefault(layer, {})[reason] = count
         total = training_s + self.spent_s
         return {
             "overhead_s": self.spent_s,

@@ -45,7 +45,11 @@ class Bill:
         return stack
 
     def _note_activations(self, counted: ActivationCount) -> None:
-        self.activation_bytes = counted.peak_bytes
+        self.activation_bytes = max(self.activation_bytes or 0, counted.peak_bytes)
+
+    def expect_other_steps(self) -> None:
+        """From here on a step does other work than the one that was counted."""
+        self.flops.per_step = None
 
     def add_step(self, *, share: float, forwards: float, backwards: float) -> None:
         """One step more."""

@@ -33,12 +33,10 @@ export function depthColor(index, count) {
   return `rgb(${mixed.join(",")})`;
 }
 
-/** Draws traces [{name, x, y, color, dash, markers, plain, spread}] into an element, or draws them anew. */
-export async function draw(plotly, target, { traces, xTitle, yTitle = "", logarithmic = false, yRange, gaps = [], scattered = false }) {
+/** Draws traces [{name, x, y, color, dash, markers, plain}] into an element, or draws them anew. */
+export async function draw(plotly, target, { traces, xTitle, yTitle = "", logarithmic = false, yRange, gaps = [] }) {
   const yScale = logarithmic ? logarithmicScale(traces) : { type: "linear", range: yRange };
-  const made = layout({ xTitle, yTitle, yScale, gaps, crowded: traces.length > CROWD });
-  if (scattered) Object.assign(made, { hovermode: "closest", xaxis: { ...made.xaxis, type: "log" }, uirevision: xTitle });
-  await plotly.react(target, traces.map(plotted), made, CONFIG);
+  await plotly.react(target, traces.map(plotted), layout({ xTitle, yTitle, yScale, gaps, crowded: traces.length > CROWD }), CONFIG);
 }
 
 const TWO_DECADES = 100;
@@ -50,12 +48,11 @@ const CONFIG = {
   toImageButtonOptions: { format: "png", scale: 2 },
 };
 
-function plotted({ name, x, y, color, dash, markers, plain, spread, legendgroup, showlegend = true }) {
+function plotted({ name, x, y, color, dash, markers, plain, legendgroup, showlegend = true }) {
   const few = x.length < 40;
   return {
     type: "scatter", mode: (markers || few) && !plain ? "lines+markers" : "lines", name, x, y, connectgaps: false, legendgroup, showlegend,
-    line: { color, width: 1.7, dash }, marker: { size: spread ? 9 : few ? 5 : 4, color },
-    ...(spread ? { error_y: { type: "data", array: spread, color, thickness: 1.2, width: 3 } } : {}),
+    line: { color, width: 1.7, dash }, marker: { size: few ? 5 : 4, color },
     hovertemplate: "%{y:.4g}<extra>%{fullData.name}</extra>",
   };
 }
