@@ -98,13 +98,17 @@ class SyntheticSpec(DataSourceSpec):
 
 
 class PublishedSpec(DataSourceSpec):
-    """A published data set: its files in the data folder, else downloaded; the checksums are verified either way.
+    """A published data set: its packed files in the data folder, else downloaded; their checksums are verified.
 
+    Of files that lie there unpacked, where the publisher states a checksum of the packed ones alone, the structure is.
     The official test split is kept, so ``split.test`` has no effect.
     """
 
     kind: Literal["published"] = "published"
-    name: Literal["mnist"]
+    name: Literal["mnist", "fashion_mnist", "cifar10", "cifar100"] = Field(
+        description="mnist and fashion_mnist: idx files in the folder of the name; cifar10 and cifar100 (its 100 fine "
+        "classes): the binary version, as its archive or unpacked"
+    )
     normalize: Normalization = Field(default="unit", description="statistics of the training rows alone")
 
 
@@ -133,6 +137,13 @@ _BUILTIN: dict[str, tuple[int, tuple[int, ...], int, TaskName]] = {
     "wine": (178, (13,), 3, "classification"),
     "breast_cancer": (569, (30,), 2, "classification"),
     "diabetes": (442, (10,), 1, "regression"),
+}
+# name -> rows for training, rows of the official test, input shape, classes
+_PUBLISHED: dict[str, tuple[int, int, tuple[int, ...], int]] = {
+    "mnist": (60_000, 10_000, (1, 28, 28), 10),
+    "fashion_mnist": (60_000, 10_000, (1, 28, 28), 10),
+    "cifar10": (50_000, 10_000, (3, 32, 32), 10),
+    "cifar100": (50_000, 10_000, (3, 32, 32), 100),
 }
 
 
@@ -172,10 +183,10 @@ def known_signature(dataset: DatasetSpec) -> DataSignature | None:
         shape, outputs, task = _synthetic_shape(dataset)
         train, validation, test = split_rows(dataset.rows, dataset.split)
     elif isinstance(dataset, PublishedSpec):
-        shape, outputs, task = (1, 28, 28), 10, "classification"
+        rows, test, shape, outputs = _PUBLISHED[dataset.name]
+        task = "classification"
         without_test = dataset.split.model_copy(update={"test": 0.0})
-        train, validation, _ = split_rows(60_000, without_test)
-        test = 10_000
+        train, validation, _ = split_rows(rows, without_test)
     else:
         return None
     task = chosen_task(dataset.task, task)

@@ -1,14 +1,9 @@
 """From a source to arrays on the disk: right numbers, once, and findings instead of tracebacks."""
 
-import functools
-import gzip
-import hashlib
-import http.server
 import io
 import json
 import subprocess
 import sys
-import threading
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -20,7 +15,6 @@ import pytest
 from pydantic import TypeAdapter
 
 from specs.data_sources import DatasetSpec, known_signature
-from worker.data_sources import published
 from worker.prepare import cached, prepare
 
 ALL = {"validation": 0, "test": 0}
@@ -225,69 +219,6 @@ def test_nothing_outside_the_data_folder_is_read(path: str, data_dir: Path, tmp_
     order = _order(_file(path), tmp_path)
     assert prepare(order)["error"]["kind"] == "data_not_found"
     assert cached(order) is None
-
-
-def _idx(folder: Path, name: str, content: bytes) -> None:
-    (folder / "mnist").mkdir(exist_ok=True)
-    (folder / "mnist" / f"{name}.gz").write_bytes(gzip.compress(content))
-
-
-def test_mnist_with_a_wrong_checksum_is_refused(data_dir: Path, tmp_path: Path) -> None:
-    _idx(data_dir, "train-images-idx3-ubyte", b"\0" * 100)
-    error = prepare(_order({"kind": "published", "name": "mnist"}, tmp_path))["error"]
-    assert error["kind"] == "data_checksum"
-
-
-def test_mnist_without_files_and_mirror_says_what_is_missing(data_dir: Path, tmp_path: Path) -> None:
-    error = prepare(_order({"kind": "published", "name": "mnist"}, tmp_path))["error"]
-    assert "train-images-idx3-ubyte" in error["message"]
-
-
-def _fake_mnist(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files of MNIST's format with other pixels, of which one is not compressed, and their own checksums."""
-    (folder / "mnist").mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    checksums = {}
-    for name in published._MNIST:
-        rows = 60 if name.startswith("train") else 10
-        images = "images" in name
-        values = rng.integers(0, 256 if images else 10, rows * (784 if images else 1), dtype=np.uint8)
-        content = bytes(16 if images else 8) + values.tobytes()
-        checksums[name] = hashlib.md5(content).hexdigest()
-        if name == "t10k-labels-idx1-ubyte":
-            (folder / "mnist" / name).write_bytes(content)
-        else:
-            (folder / "mnist" / f"{name}.gz").write_bytes(gzip.compress(content))
-    monkeypatch.setattr(published, "_MNIST", checksums)
-
-
-def test_mnist_keeps_its_official_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _fake_mnist(tmp_path / "data", monkeypatch)
-    arrays = _arrays(prepare(_order({"kind": "published", "name": "mnist"}, tmp_path, "float32")))
-    labels = (tmp_path / "data" / "mnist" / "t10k-labels-idx1-ubyte").read_bytes()[8:]
-    assert arrays["test_x"].shape == (10, 1, 28, 28)
-    assert arrays["test_y"].tolist() == list(labels)
-    assert (len(arrays["train_x"]), len(arrays["validation_x"])) == (54, 6)
-    assert (arrays["train_x"].min(), arrays["train_x"].max()) == (0, 1)
-
-
-def test_mnist_is_downloaded_once_where_the_folder_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _fake_mnist(tmp_path / "mirror", monkeypatch)
-    mirror = tmp_path / "mirror" / "mnist"
-    plain = mirror / "t10k-labels-idx1-ubyte"
-    (mirror / f"{plain.name}.gz").write_bytes(gzip.compress(plain.read_bytes()))
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(mirror))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        order = _order({"kind": "published", "name": "mnist"}, tmp_path) | {
-            "mirror_url": f"http://127.0.0.1:{server.server_port}/"
-        }
-        answer = prepare(order)
-        server.shutdown()
-    assert answer["signature"]["rows_test"] == 10
-    other_split = {"kind": "published", "name": "mnist", "split": {"seed": 1}}
-    again = prepare({**order, "dataset": other_split})  # the mirror is gone
-    assert again["signature"] == answer["signature"]
 
 
 def test_program_answers_in_json_and_the_worker_needs_neither_numpy_nor_torch(tmp_path: Path) -> None:

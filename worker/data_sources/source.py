@@ -45,7 +45,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Folders:
-    """Where a source may read, and where from it may download."""
+    """Where a source may read, and where MNIST may be downloaded from; without ``mirror_url`` nothing is downloaded."""
 
     data: Path | None
     downloads: Path
