@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from learners.heads import features, features_of
+from learners.inputs import appended
 from learners.learner import Batch, Learner, ParameterGroup, StepReport, UpdateContext
 from learners.local import learning_blocks
 from learners.networks.block_network import BlockNetwork
@@ -169,21 +170,14 @@ class ForwardForward(Learner):
         return self._with_label(x, x.new_full((len(x), classes), 1 / classes))
 
     def _with_label(self, x: Tensor, label_NK: Tensor) -> Tensor:
-        """Appends the label: as features, as constant channels, or as features of every time step.
-
-        A normalised row gets a one before it is divided by its root mean square, so that its length is not lost.
-        """
+        """Appends the label; a normalised row gets a one first, so that its length is not lost."""
         extra_NE = label_NK
         if self.spec.normalize_inputs:
             squares_N = x.flatten(1).square()
             scale_N1 = ((squares_N.sum(1, keepdim=True) + 1) / (squares_N.shape[1] + 1)).rsqrt()
             x = x * scale_N1.reshape(-1, *(1 for _ in x.shape[1:]))
             extra_NE = torch.cat([label_NK, scale_N1], 1)
-        if self.network.input_layout == "vector":
-            return torch.cat([x.flatten(1), extra_NE], 1)
-        if self.network.input_layout == "image":
-            return torch.cat([x, extra_NE[:, :, None, None].expand(-1, -1, *x.shape[2:])], 1)
-        return torch.cat([x, extra_NE[:, None].expand(-1, x.shape[1], -1)], 2)
+        return appended(x, extra_NE, self.network.input_layout)
 
     @property
     def _unlabelled(self) -> bool:
