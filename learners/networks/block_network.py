@@ -129,6 +129,7 @@ class BlockNetwork(nn.Module):
                 network = self._rebuild()
             network.to(device=first.device, dtype=first.dtype)
             network.attach(self.scope, prefix=f"copies.{index}.")
+            network._checkpointed = self._checkpointed
             made.append(network)
         return made
 
