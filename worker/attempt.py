@@ -219,6 +219,7 @@ def subject(train: Rows, training: Training) -> Subject:
     probe = train.slice(0, PROBE_ROWS)
     return Subject(
         network=training.network,
+        own=training.own,
         learner=training.learner,
         learner_spec=training.rule,
         optimizer_spec=training.update,

@@ -21,14 +21,17 @@ class DeadUnits(Diagnostic):
 
     @torch.no_grad()
     def before(self, view: StepView, parts: Sequence[Batch]) -> None:
-        """One pass in eval mode before the step; the mode of the network is put back."""
+        """One pass in eval mode before the step; the mode of the network and of the learner's modules is put back."""
         del parts
         subject, network = self._subject, self._subject.network
-        was_training = network.training
-        network.eval()
+        modules = [module for module in (network, subject.own) if module is not None]
+        was_training = [module.training for module in modules]
+        for module in modules:
+            module.eval()
         with view.autocast():
             outputs = stage_outputs(network, subject.learner, subject.probe)
-        network.train(was_training)
+        for module, trained in zip(modules, was_training, strict=True):
+            module.train(trained)
         torch.clear_autocast_cache()
         blocks = network.names[: len(network.blocks)]
         self._shares = {name: _share(outputs[name]) for name in blocks if name in outputs}

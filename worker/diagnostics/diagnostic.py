@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import Parameter
 
 from learners.learner import Batch, Learner, StepReport
@@ -45,9 +45,13 @@ class Layer:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is measured: a network, what trains it, and its trained parameters in layer order."""
+    """What is measured: a network, what trains it, and its trained parameters in layer order.
+
+    ``own`` are the learner's modules; where they pass forward, they share the network's mode.
+    """
 
     network: BlockNetwork
+    own: nn.Module | None
     learner: Learner
     learner_spec: Rule
     optimizer_spec: Update
