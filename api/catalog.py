@@ -39,7 +39,7 @@ class LearnerEntry(Entry):
     needs: list[str] = Field(description="what a network must offer")
     tasks: list[str]
     optimizers: list[str] | None = Field(description="the only ones it steps with; null: any")
-    compatible_networks: list[str] = Field(description="kinds that it trains with their default fields")
+    compatible_networks: list[str] = Field(description="kinds that it trains, by default or as a refusal proposes")
     exactness: str = Field(description="exact, unbiased, biased or own_objective")
     uses_backward: str = Field(description="none, block or global")
     inside_block: str = Field(description="exact: inside a block of several operations it backpropagates")
@@ -60,7 +60,7 @@ class NetworkEntry(Entry):
     provides: list[str] = Field(description="what it offers with its default fields")
     layouts: list[str] = Field(description="vector, image or sequence")
     claims_that_do_not_hold: list[str] = Field(description="what is said of it and was not found, with sources")
-    compatible_learners: list[str] = Field(description="kinds that train it with its default fields")
+    compatible_learners: list[str] = Field(description="kinds that train it, by default or as a refusal proposes")
 
 
 class OptimizerEntry(Entry):

@@ -17,7 +17,15 @@ MAX_WEIGHTS = 2_000_000_000
 
 Layout = Literal["vector", "image", "sequence"]
 Provision = Literal[
-    "hidden_block", "plain_block", "synapse", "recurrent_block", "traced_block", "batch_free", "shallow"
+    "hidden_block",
+    "plain_block",
+    "synapse",
+    "recurrent_block",
+    "traced_block",
+    "batch_free",
+    "norm_free",
+    "shallow",
+    "bounded_activation",
 ]
 Activation = Literal[
     "relu", "tanh", "sigmoid", "hard_sigmoid", "gelu", "silu", "elu", "leaky_relu", "softplus", "identity"
@@ -26,6 +34,8 @@ Norm = Literal["none", "batch", "layer"]
 Init = Literal["default", "kaiming", "xavier", "orthogonal", "zeros"]
 Width = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
 Widths = Annotated[tuple[Width, ...], Field(strict=False, max_length=MAX_BLOCKS)]
+
+BOUNDED: frozenset[Activation] = frozenset({"tanh", "sigmoid", "hard_sigmoid"})
 
 LAYOUTS: dict[int, Layout] = {1: "vector", 2: "sequence", 3: "image"}
 LAYOUT_NAMES: dict[Layout, str] = {
@@ -57,6 +67,8 @@ class Architecture(Spec, ABC):
     """What is said of the network and was not found: a sentence each, with its source."""
     small: ClassVar[dict[str, JobBody]]
     """Small settings by name, which together use every part: the contract tests train each with every learner."""
+    alternatives: ClassVar[tuple[JobBody, ...]] = ()
+    """Fields that offer learners more than others do, the smallest changes first: what a refusal may propose."""
 
     @property
     @abstractmethod
@@ -79,6 +91,13 @@ class Architecture(Spec, ABC):
             return None
         readable = " or ".join(LAYOUT_NAMES[other] for other in sorted(self.layouts))
         return f"{type(self).model_fields['kind'].default} reads {readable}, not {LAYOUT_NAMES[layout]}"
+
+
+def by_norm(norm: Norm) -> set[Provision]:
+    """What a network offers whose blocks all have this norm."""
+    if norm == "batch":
+        return set()
+    return {"batch_free", "norm_free"} if norm == "none" else {"batch_free"}
 
 
 def refuse_oversize(widths: tuple[int, ...], what: str) -> None:

@@ -21,6 +21,16 @@ REASONS: dict[Need, str] = {
     "traced_block": "it needs units whose eligibility traces it knows: spiking ones, or an rnn of cell leaky",
     "shallow": "an error that goes in with the input carries through a few layers only (published: one to three)",
     "batch_free": "batch normalisation couples the rows that it must tell apart",
+    "norm_free": "a norm couples units that it changes one by one, and holds weights that it does not train",
+    "bounded_activation": "its units feed back on each other, and settle only where their activation is bounded",
+}
+
+POINTERS: dict[Need, str] = {
+    "hidden_block": "/network/hidden",
+    "shallow": "/network/hidden",
+    "batch_free": "/network/norm",
+    "norm_free": "/network/norm",
+    "bounded_activation": "/network/activation",
 }
 
 BACKPROP: dict[str, Any] = {"learner": {"kind": "backprop"}}
@@ -68,14 +78,14 @@ def refusal(
 
 
 def compatible_networks(learner: type[Rule]) -> list[str]:
-    """Kinds of network that the learner trains, each with its default fields."""
+    """Kinds of network that the learner trains, each with its default fields or one of its alternatives."""
     rule = learner()
-    return [kind_of(network) for network in NETWORK_SPECS if not _together(rule, network())]
+    return [kind_of(network) for network in NETWORK_SPECS if _trained_form(rule, network())]
 
 
 def compatible_learners(network: type[Architecture]) -> list[str]:
-    """Kinds of learner that train the network, each with its default fields."""
-    return [kind_of(learner) for learner in LEARNER_SPECS if not _together(learner(), network())]
+    """Kinds of learner that train the network, with its default fields or one of its alternatives."""
+    return [kind_of(learner) for learner in LEARNER_SPECS if _trained_form(learner(), network())]
 
 
 def kind_of(spec: type[Rule] | type[Architecture] | type[Update]) -> str:
@@ -89,8 +99,8 @@ def _together(learner: Rule, network: Architecture) -> list[Refusal]:
     rules = [learner, *(rule for _, rule in learner.held())]
     found = [one for rule in rules for one in _pair(rule, network)]
     if found and len(rules) > 1:
-        fitting = [each for each in NETWORK_SPECS if not any(_pair(rule, each()) for rule in rules)]
-        nearest = {"network": {"kind": kind_of(fitting[0])}} if fitting else BACKPROP
+        fitting = nearest_network(learner, network)
+        nearest = {"network": fitting} if fitting else BACKPROP
         found = [replace(one, nearest=nearest) for one in found]
     for pointer, code, message in learner.misfits(network):
         found.append(Refusal(f"/learner{pointer}", code, message, None, BACKPROP))
@@ -107,33 +117,46 @@ def _pair(learner: Rule, network: Architecture) -> list[Refusal]:
     found = []
     if learner.families is not None and kind not in learner.families:
         message = f"{kind_of(type(learner))} does not train a network of kind {kind}"
-        found.append(_refused_pair(learner, "/network/kind", "network_kind", message, sorted(learner.families)))
+        nearest = nearest_network(learner, network)
+        found.append(Refusal("/network/kind", "network_kind", message, sorted(learner.families), {"network": nearest}))
     for need in sorted(learner.requires() - network.provides):
         message = f"{kind_of(type(learner))} cannot train this network: {REASONS[need]}"
-        found.append(_refused_pair(learner, _pointer(need), f"needs_{need}", message, None))
+        nearest = nearest_network(learner, network)
+        pointer = POINTERS.get(need, "/network/kind")
+        found.append(Refusal(pointer, f"needs_{need}", message, nearest, {"network": nearest}))
     return found
 
 
-def _pointer(need: Need) -> str:
-    return {"hidden_block": "/network/hidden", "shallow": "/network/hidden", "batch_free": "/network/norm"}.get(
-        need, "/network/kind"
-    )
-
-
-def _refused_pair(learner: Rule, pointer: str, code: str, message: str, allowed: Any) -> Refusal:
-    network = nearest_network(learner)
-    allowed = network if allowed is None else allowed
-    return Refusal(pointer, code, message, allowed, {"network": network})
-
-
-def nearest_network(learner: Rule) -> dict[str, Any]:
-    """The first network on the menu that this learner trains, as a client would write it."""
+def nearest_network(learner: Rule, network: Architecture) -> dict[str, Any]:
+    """The network with the smallest change that this learner trains, else the first on the menu, as a client would
+    write it; empty when there is none."""
+    changed = _trained_form(learner, network)
+    if changed is not None:
+        return changed
     for candidate in NETWORK_SPECS:
-        network = candidate()
-        of_the_family = learner.families is None or kind_of(candidate) in learner.families
-        if of_the_family and learner.requires() <= network.provides:
-            return {"kind": kind_of(candidate), "hidden": list(getattr(network, "hidden", ()))}
+        found = _trained_form(learner, candidate())
+        if found is not None:
+            hidden = candidate.model_fields.get("hidden")
+            return found if hidden is None else {"hidden": list(hidden.default), **found}
     return {}
+
+
+def _trained_form(learner: Rule, network: Architecture) -> dict[str, Any] | None:
+    """This network, or the first of its alternatives that the learner trains; None where it trains none of them."""
+    for fields in ({}, *network.alternatives):
+        if _trains(learner, network.model_copy(update=fields)):
+            said = network.model_dump(mode="json", exclude_defaults=True)
+            return {"kind": kind_of(type(network)), **said, **fields}
+    return None
+
+
+def _trains(learner: Rule, network: Architecture) -> bool:
+    """Whether ``_together`` finds nothing, without what it would propose."""
+    for rule in (learner, *(held for _, held in learner.held())):
+        foreign = rule.families is not None and kind_of(type(network)) not in rule.families
+        if foreign or not rule.requires() <= network.provides:
+            return False
+    return not list(learner.misfits(network))
 
 
 def _optimizer(learner: Rule, optimizer: Update) -> list[Refusal]:

@@ -11,7 +11,17 @@ from specs.phases import Phase
 from specs.search import LEARNING_RATE, Range
 from specs.signature import TaskName
 
-Need = Literal["hidden_block", "plain_block", "synapse", "recurrent_block", "traced_block", "batch_free", "shallow"]
+Need = Literal[
+    "hidden_block",
+    "plain_block",
+    "synapse",
+    "recurrent_block",
+    "traced_block",
+    "batch_free",
+    "norm_free",
+    "shallow",
+    "bounded_activation",
+]
 CLASSES: frozenset[TaskName] = frozenset({"classification", "sequence_classification"})
 ANY_TASK: frozenset[TaskName] = CLASSES | {"regression"}
 

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from specs.architecture import (
     ACTIVATION,
+    BOUNDED,
     DROPOUT,
     INIT,
     MAX_BLOCKS,
@@ -17,6 +18,7 @@ from specs.architecture import (
     Norm,
     Provision,
     Widths,
+    by_norm,
     chained_weights,
     refuse_oversize,
 )
@@ -39,8 +41,14 @@ class CnnSpec(Architecture):
     small: ClassVar[dict[str, JobBody]] = {
         "cnn": {"channels": [3, 4], "hidden": [6]},
         "cnn strided": {"channels": [4], "stride": 2, "pooling": "none"},
+        "cnn bounded": {"channels": [3, 4], "hidden": [6], "activation": "sigmoid"},
         "cnn batch": {"channels": [3, 4], "norm": "batch", "pooling": "average", "activation": "tanh"},
     }
+
+    alternatives: ClassVar[tuple[JobBody, ...]] = (
+        {"norm": "none"},
+        {"norm": "none", "activation": "hard_sigmoid"},
+    )
 
     kind: Literal["cnn"] = "cnn"
     channels: Annotated[tuple[Annotated[int, Field(ge=1, le=8192)], ...], Field(strict=False)] = Field(
@@ -97,9 +105,9 @@ class CnnSpec(Architecture):
 
     @property
     def provides(self) -> frozenset[Provision]:
-        offered: set[Provision] = {"synapse", "hidden_block", "plain_block"}
-        if self.norm != "batch":
-            offered.add("batch_free")
+        offered: set[Provision] = {"synapse", "hidden_block", "plain_block", *by_norm(self.norm)}
+        if self.activation in BOUNDED:
+            offered.add("bounded_activation")
         if self.depth <= 2:
             offered.add("shallow")
         return frozenset(offered)

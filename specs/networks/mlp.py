@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from specs.architecture import (
     ACTIVATION,
+    BOUNDED,
     DROPOUT,
     INIT,
     NORM,
@@ -18,6 +19,7 @@ from specs.architecture import (
     Norm,
     Provision,
     Widths,
+    by_norm,
     chained_weights,
     refuse_oversize,
 )
@@ -35,8 +37,15 @@ class MlpSpec(Architecture):
         "mlp": {"hidden": [7, 6]},
         "linear": {"hidden": []},
         "mlp residual": {"hidden": [7, 7, 5], "residual": True, "norm": "layer", "activation": "gelu"},
+        "mlp bounded": {"hidden": [7, 6], "activation": "tanh", "dropout": 0.25},
         "mlp batch dropout": {"hidden": [7, 6], "norm": "batch", "dropout": 0.25},
     }
+
+    alternatives: ClassVar[tuple[JobBody, ...]] = (
+        {"norm": "none"},
+        {"residual": False, "norm": "none"},
+        {"residual": False, "norm": "none", "activation": "hard_sigmoid"},
+    )
 
     kind: Literal["mlp"] = "mlp"
     hidden: Widths = Field(default=(256, 256), description="units of each hidden layer; [] is a linear model")
@@ -62,13 +71,13 @@ class MlpSpec(Architecture):
 
     @property
     def provides(self) -> frozenset[Provision]:
-        offered: set[Provision] = {"synapse"}
+        offered: set[Provision] = {"synapse", *by_norm(self.norm)}
+        if self.activation in BOUNDED:
+            offered.add("bounded_activation")
         if self.hidden:
             offered.add("hidden_block")
             if not (self.residual and len(self.hidden) > 1):
                 offered.add("plain_block")
-        if self.norm != "batch":
-            offered.add("batch_free")
         if len(self.hidden) <= 3:
             offered.add("shallow")
         return frozenset(offered)
