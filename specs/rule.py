@@ -88,6 +88,11 @@ class Rule(Spec, ABC):
         """What these settings need of a network: ``needs``, unless an option asks for more."""
         return self.needs
 
+    @property
+    def crosses_blocks(self) -> bool:
+        """Whether, with these fields, some gradient is taken through more than one block."""
+        return self.uses_backward == "global"
+
     def extra_inputs(self, task: TaskName, outputs: int) -> int:  # noqa: ARG002
         """Features or channels that the rule appends to every input."""
         return 0

@@ -72,3 +72,7 @@ class LocalLossSpec(Rule):
         if not self.detach and self.schedule != "simultaneous":
             raise ValueError("detach false sums all blocks' losses: only schedule simultaneous has a meaning")
         return self
+
+    @property
+    def crosses_blocks(self) -> bool:
+        return not self.detach

@@ -55,3 +55,7 @@ class MonoForwardSpec(Rule):
         if not self.detach and self.schedule != "simultaneous":
             raise ValueError("detach false sums all heads' losses: only schedule simultaneous has a meaning")
         return self
+
+    @property
+    def crosses_blocks(self) -> bool:
+        return not self.detach

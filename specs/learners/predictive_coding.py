@@ -133,3 +133,7 @@ class PredictiveCodingSpec(Rule):
 
     def expected_alignment(self, *, size: int, noise: float) -> float | None:  # noqa: ARG002
         return 1.0 if self.carries_the_exact_error else None
+
+    @property
+    def crosses_blocks(self) -> bool:
+        return self.mode == "error_based"
