@@ -92,7 +92,7 @@ class ComparisonAnswer(ComparisonSummary):
 
 def summary(row: Comparison, counts: dict[str, int]) -> dict[str, Any]:
     """The fields of a summary."""
-    ended = sum(counts.get(status, 0) for status in ("succeeded", "failed", "cancelled", "expired"))
+    ended = sum(counts.get(status, 0) for status in ("succeeded", "failed", "cancelled", "expired", "deleted"))
     return {
         "id": row.id,
         "name": row.name,

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, insert, select, tuple_, update
+from sqlalchemy import case, func, insert, select, tuple_, update
 from sqlalchemy.orm import Session, defer
 
 from specs.comparison_plan import Run, runs, with_settings
@@ -145,13 +145,15 @@ def rows(session: Session, comparison_id: str, *, stage: str | None = None) -> l
 
 
 def counts(session: Session, comparison_ids: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Runs of each comparison by the status of their jobs; planned where there is no job yet."""
+    """Runs of each comparison by the status of their jobs; planned before there is one, deleted after."""
     found: dict[str, dict[str, int]] = {}
+    without = case((ComparisonRun.queued.is_(True), "deleted"), else_="planned")
+    standing = func.coalesce(Job.status, without)
     asked = (
-        select(ComparisonRun.comparison_id, func.coalesce(Job.status, "planned"), func.count())
+        select(ComparisonRun.comparison_id, standing, func.count())
         .outerjoin(Job, Job.id == ComparisonRun.job_id)
         .where(ComparisonRun.comparison_id.in_(comparison_ids))
-        .group_by(ComparisonRun.comparison_id, Job.status)
+        .group_by(ComparisonRun.comparison_id, standing)
     )
     for comparison_id, status, count in session.execute(asked):
         found.setdefault(comparison_id, {})[status] = count
@@ -162,6 +164,16 @@ def hosts(session: Session, job_ids: Iterable[str]) -> dict[str, str]:
     """Where each job's last attempt ran."""
     asked = select(Attempt.job_id, Attempt.host).where(Attempt.job_id.in_(list(job_ids))).order_by(Attempt.number)
     return {job_id: host for job_id, host in session.execute(asked)}  # noqa: C416  # rows are no pairs to mypy
+
+
+def receipts(session: Session, comparison_id: str) -> dict[str, dict[str, Any] | None]:
+    """The receipt of each job."""
+    asked = (
+        select(Job.id, Job.receipt)
+        .join(ComparisonRun, ComparisonRun.job_id == Job.id)
+        .where(ComparisonRun.comparison_id == comparison_id)
+    )
+    return {job_id: receipt for job_id, receipt in session.execute(asked)}  # noqa: C416  # rows are no pairs to mypy
 
 
 def cancel(session: Session, comparison_id: str) -> tuple[Comparison, bool]:

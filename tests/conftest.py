@@ -18,9 +18,9 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """In CI everything but a GPU and a Docker engine can be installed, so there a skip is a failure."""
+    """In CI all but a GPU, a Docker engine and peers outside the lock can be had, so there a skip is a failure."""
     report = yield
-    cannot_be_had = item.get_closest_marker("gpu") or item.get_closest_marker("engine")
+    cannot_be_had = any(item.get_closest_marker(name) for name in ("gpu", "engine", "peer"))
     if IN_CI and report.skipped and not getattr(report, "wasxfail", "") and not cannot_be_had:
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"

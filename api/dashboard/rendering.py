@@ -33,13 +33,14 @@ _templates.filters |= {
 
 def page(template: str, settings: Settings, *, status: int = 200, place: str = "jobs", **content: Any) -> HTMLResponse:
     """The template filled with ``content``. Never kept: a page shows a moment."""
-    text = _templates.get_template(template).render(
-        **content,
-        place=place,
-        version=VERSION,
-        openness=OPENNESS.get(settings.open, OPENNESS[None]),
-    )
+    openness = OPENNESS.get(settings.open, OPENNESS[None])
+    text = rendered(template, **content, place=place, openness=openness)
     return HTMLResponse(text, status_code=status, headers={"Cache-Control": "no-store"})
+
+
+def rendered(template: str, **content: Any) -> str:
+    """The template's text."""
+    return _templates.get_template(template).render(**content, version=VERSION)
 
 
 def message(settings: Settings, *, status: int, title: str, detail: str, code: str) -> HTMLResponse:

@@ -4,12 +4,15 @@ import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Response
+from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 
 from api.answers import Page
 from api.bodies import JsonBody, Posted
 from api.comparison_answers import ComparisonAnswer, ComparisonSummary, as_csv, comparison_answer, summary
+from api.comparison_bundle import bundle
 from api.conditional import etag_of, tagged
+from api.dashboard.comparison_view import exported
 from api.dependencies import DoorDep, IdempotencyKeyDep, known_parameters_only
 from api.negotiation import chosen
 from api.openapi import body
@@ -26,6 +29,8 @@ from store.identifiers import is_id
 router = APIRouter(prefix="/v1/comparisons", tags=["comparisons"], dependencies=[Depends(known_parameters_only)])
 
 CSV = "text/csv"
+HTML = "text/html"
+ZIP = "application/zip"
 FORMS = ("application/json", CSV)
 
 
@@ -60,7 +65,7 @@ def create_comparison(
     with door.database.writing.begin() as session:
         earlier = idempotency.begin(session, key, request_sha256=posted.sha256) if key else None
         if earlier is not None:
-            return _created(_whole(session, comparisons.get(session, earlier)), replayed=True)
+            return _created(whole(session, comparisons.get(session, earlier)), replayed=True)
         resolved = with_device(session, posted.value.resolved(), door)
         row = comparisons.create(
             session,
@@ -72,7 +77,7 @@ def create_comparison(
         )
         if key:
             idempotency.finish(session, key, job_id=row.id)
-        answer = _whole(session, comparisons.get(session, row.id))
+        answer = whole(session, comparisons.get(session, row.id))
     door.bell.ring(row.resource_class)
     return _created(answer, replayed=False)
 
@@ -120,8 +125,40 @@ def get_comparison(
         row = comparisons.get(session, comparison_id)
         if form == CSV:
             return Response(as_csv(comparisons.rows(session, comparison_id)), media_type=CSV)
-        answer = _whole(session, row)
+        answer = whole(session, row)
     return tagged(answer, if_none_match)
+
+
+@router.get(
+    "/{comparison_id}/bundle",
+    operation_id="get_comparison_bundle",
+    response_class=Response,
+    responses={
+        200: {"content": {ZIP: {"schema": {"type": "string", "format": "binary"}}}, "description": "A zip archive"},
+        **declared(),
+    },
+)
+def get_comparison_bundle(door: DoorDep, comparison_id: ComparisonIdDep) -> Response:
+    """An archive to cite: specs, rows, receipts, protocol and answer."""
+    with door.database.reading() as session:
+        answer = whole(session, comparisons.get(session, comparison_id))
+        rows = comparisons.rows(session, comparison_id)
+        receipts = comparisons.receipts(session, comparison_id)
+    return _file(bundle(answer, rows, receipts), ZIP, f"{comparison_id}.zip")
+
+
+@router.get(
+    "/{comparison_id}/page",
+    operation_id="get_comparison_page",
+    response_class=StreamingResponse,
+    responses={200: {"content": {HTML: {"schema": {"type": "string"}}}, "description": "A page"}, **declared()},
+)
+def get_comparison_page(door: DoorDep, comparison_id: ComparisonIdDep) -> Response:
+    """The comparison as one HTML file with tables and charts, which needs neither this service nor a network."""
+    with door.database.reading() as session:
+        answer = whole(session, comparisons.get(session, comparison_id))
+    headers = {"Content-Disposition": f'attachment; filename="{comparison_id}.html"'}
+    return StreamingResponse(exported(answer), media_type=HTML, headers=headers)
 
 
 @router.post(
@@ -135,13 +172,19 @@ def cancel_comparison(door: DoorDep, comparison_id: ComparisonIdDep) -> Response
     """Ends the comparison and all its jobs."""
     with door.database.writing.begin() as session:
         row, changed = comparisons.cancel(session, comparison_id)
-        answer = _whole(session, row)
+        answer = whole(session, row)
     return Response(answer.model_dump_json(), status_code=202 if changed else 200, media_type="application/json")
 
 
-def _whole(session: Session, row: Comparison) -> ComparisonAnswer:
+def whole(session: Session, row: Comparison) -> ComparisonAnswer:
+    """The comparison as it is answered."""
     counts = comparisons.counts(session, [row.id]).get(row.id, {})
     return comparison_answer(row, comparisons.rows(session, row.id), counts)
+
+
+def _file(content: bytes, media_type: str, name: str) -> Response:
+    headers = {"Content-Disposition": f'attachment; filename="{name}"', "ETag": etag_of(content)}
+    return Response(content, media_type=media_type, headers=headers)
 
 
 def _created(answer: ComparisonAnswer, *, replayed: bool) -> Response:

@@ -3,19 +3,22 @@
 The application includes ``router``; nothing else is to be mounted.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
+from api.comparison_answers import ComparisonSummary, summary
 from api.conditional import matches
-from api.dashboard import static_files
+from api.dashboard import comparison_view, static_files
 from api.dashboard.job_view import job_view
 from api.dashboard.list_view import list_view
 from api.dashboard.rendering import message, page
 from api.dependencies import DoorDep, known_parameters_only
 from api.filters import STATUSES
 from api.problems import KINDS
+from api.routes.comparisons import whole
+from store import comparisons
 from store.errors import NotFound
 from store.identifiers import is_id
 from store.listing import BadCursor
@@ -61,6 +64,38 @@ def job_page(door: DoorDep, job_id: str) -> Response:
         detail = "Its address may be incomplete, or it was deleted."
         return message(door.settings, status=404, code="404", title="There is no such job", detail=detail)
     return page("job.html", door.settings, **content)
+
+
+@router.get("/comparisons")
+def comparisons_page(
+    request: Request, door: DoorDep, after: Annotated[str | None, Query(max_length=400)] = None
+) -> Response:
+    """The list of comparisons."""
+    try:
+        with door.database.reading() as session:
+            found, older = comparisons.page(session, limit=50, after=after)
+            counts = comparisons.counts(session, [row.id for row in found])
+            rows = [ComparisonSummary.model_validate(summary(row, counts.get(row.id, {}))) for row in found]
+    except BadCursor:
+        detail = "The address is not one that this list has given out."
+        return message(door.settings, status=422, code="422", title="No such page of comparisons", detail=detail)
+    command = comparison_view.command(str(request.base_url))
+    shown: dict[str, Any] = {"rows": rows, "cursor": after, "older": older, "command": command}
+    return page("comparison_list.html", door.settings, place="comparisons", **shown)
+
+
+@router.get("/comparisons/{comparison_id}")
+def comparison_page(door: DoorDep, comparison_id: str) -> Response:
+    """A comparison."""
+    try:
+        if not is_id(comparison_id, "cmp"):
+            raise NotFound
+        with door.database.reading() as session:
+            answer = whole(session, comparisons.get(session, comparison_id))
+    except NotFound:
+        detail = "Its address may be incomplete."
+        return message(door.settings, status=404, code="404", title="There is no such comparison", detail=detail)
+    return page("comparison.html", door.settings, place="comparisons", **comparison_view.content(answer))
 
 
 @router.get("/docs")

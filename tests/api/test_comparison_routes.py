@@ -2,10 +2,16 @@
 
 import csv
 import io
+import json
+import zipfile
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+
+from store.database import Database
+from store.settings import Settings
+from tests import lived_comparison
 
 SPEC: dict[str, Any] = {
     "name": "small",
@@ -121,4 +127,47 @@ def test_rows_come_as_csv_and_no_other_form(http: TestClient) -> None:
 def test_unknown_comparison_is_not_found(http: TestClient) -> None:
     for path in ("cmp_" + "0" * 32, "job_" + "0" * 32, "x"):
         assert http.get(f"/v1/comparisons/{path}").status_code == 404
+        assert http.get(f"/v1/comparisons/{path}/bundle").status_code == 404
+        assert http.get(f"/v1/comparisons/{path}/page").status_code == 404
+        assert http.get(f"/comparisons/{path}").status_code == 404
         assert http.post(f"/v1/comparisons/{path}/cancel").status_code == 404
+
+
+def test_bundle_holds_specs_rows_receipts_and_protocol_and_is_the_same_again(
+    http: TestClient, database: Database, settings: Settings
+) -> None:
+    comparison_id = lived_comparison.answered(database, settings)
+    answer = http.get(f"/v1/comparisons/{comparison_id}/bundle")
+    assert answer.headers["Content-Type"] == "application/zip"
+    assert http.get(f"/v1/comparisons/{comparison_id}/bundle").content == answer.content
+    archive = zipfile.ZipFile(io.BytesIO(answer.content))
+    names = archive.namelist()
+    rows = http.get(f"/v1/comparisons/{comparison_id}").json()["rows"]
+    for row in rows:
+        assert {f"{kind}/{row['stage']}/{row['job_id']}.json" for kind in ("specs", "receipts")} <= set(names)
+    told = archive.read("README.txt").decode()
+    assert "paired by seed" in told
+    csv_rows = list(csv.DictReader(io.StringIO(archive.read("rows.csv").decode())))
+    accuracies = [
+        row for row in csv_rows if (row["stage"], row["split"], row["metric"]) == ("final", "test", "accuracy")
+    ]
+    assert len(accuracies) == 4 * 7
+    again = http.post("/v1/comparisons", json=json.loads(archive.read("spec.json")))
+    assert again.status_code == 202
+    assert [arm["trials"] for arm in again.json()["arms"]] == [
+        arm["trials"] for arm in http.get(f"/v1/comparisons/{comparison_id}").json()["arms"]
+    ]
+
+
+def test_page_as_one_file_loads_nothing_and_holds_no_markup_of_a_client(
+    http: TestClient, database: Database, settings: Settings
+) -> None:
+    hostile = "</script><script>alert(1)</script>"
+    comparison_id = lived_comparison.answered(database, settings, name=hostile)
+    answer = http.get(f"/v1/comparisons/{comparison_id}/page")
+    assert answer.headers["Content-Disposition"] == f'attachment; filename="{comparison_id}.html"'
+    assert hostile not in answer.text
+    assert "<script src" not in answer.text
+    assert "<link" not in answer.text
+    assert http.get(f"/comparisons/{comparison_id}").status_code == 200
+    assert hostile not in http.get(f"/comparisons/{comparison_id}").text

@@ -20,7 +20,7 @@ from tests.api.serving import served
 CASES = int(os.environ.get("AFTERPROP_FUZZ_CASES", "2000"))
 SEED = int(os.environ.get("AFTERPROP_FUZZ_SEED", random.randrange(2**31)))
 FIXED_CASES = 5000  # of the phases whose number of cases does not follow from --max-examples
-OPERATIONS = 42
+OPERATIONS = 44
 HERE = Path(__file__).parent
 
 

@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Request, Response, sync_playwright
 from sqlalchemy import delete
 
+from store.comparison_tables import Comparison
 from store.database import Database
 from store.tables import Job, Worker
 from tests.api.conftest import migrated
@@ -78,6 +79,7 @@ def service(running_service: Service) -> Iterator[Service]:
     """The service without a job and without a worker."""
     yield running_service
     with running_service.database.writing.begin() as session:
+        session.execute(delete(Comparison))
         session.execute(delete(Job))
         session.execute(delete(Worker))
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from specs.comparison_plan import ALPHA
+
 SAVES: Final = 0.9
 """A cost counts as saved from a tenth on: less is within what a loaded machine varies by."""
 
@@ -25,16 +27,18 @@ def of_arm(arm: Mapping[str, Any], *, data: str, unit: str, controls: Mapping[st
         return Said("undecided", f"{arm['name']} on {data}: undecided, fewer than two seeds have a result.")
     low, high = found["interval"]
     cost = _costs(arm["ratios"])
-    gap = f"{found['mean']:+.2f} {unit} ({low:+.2f} to {high:+.2f})"
-    worth = _worth(verdict, arm["ratios"], controls)
+    gap = f"{found['mean']:+.2f} {unit} ({low:+.2f} to {high:+.2f})".replace("-", "−")
+    within = verdict == "worse" and arm["adjusted"]["p_not_worse"] < ALPHA
+    worth = _worth("not_worse" if within else verdict, arm["ratios"], controls)
     words = {"worth_it": "is worth it", "not_worth_it": "is not worth it", "undecided": "undecided"}[worth]
     parts = [gap, *cost, *_rivals(arm["ratios"], controls)]
     notes = [f"{arm['diverged']} of {arm['runs']} runs diverged and count as the worst"] if arm["diverged"] else []
+    if within:
+        notes.append("the loss is real, and within the margin")
     if arm["above_floor"] is False:
         notes.append("it does not beat a frozen random trunk")
     told = ", ".join(parts) + "".join(f"; {note}" for note in notes)
-    verb = f"{words}: " if worth != "undecided" else "undecided: "
-    return Said(worth, f"On {data}, {arm['name']} {verb}{told}.")
+    return Said(worth, f"On {data}, {arm['name']} {words}: {told}.")
 
 
 def _worth(decision: str, ratios: Mapping[str, float | None], controls: Mapping[str, Mapping[str, Any]]) -> Worth:

@@ -33,10 +33,12 @@ export function depthColor(index, count) {
   return `rgb(${mixed.join(",")})`;
 }
 
-/** Draws traces [{name, x, y, color, dash, markers, plain}] into an element, or draws them anew. */
-export async function draw(plotly, target, { traces, xTitle, yTitle = "", logarithmic = false, yRange, gaps = [] }) {
+/** Draws traces [{name, x, y, color, dash, markers, plain, spread}] into an element, or draws them anew. */
+export async function draw(plotly, target, { traces, xTitle, yTitle = "", logarithmic = false, yRange, gaps = [], scattered = false }) {
   const yScale = logarithmic ? logarithmicScale(traces) : { type: "linear", range: yRange };
-  await plotly.react(target, traces.map(plotted), layout({ xTitle, yTitle, yScale, gaps, crowded: traces.length > CROWD }), CONFIG);
+  const made = layout({ xTitle, yTitle, yScale, gaps, crowded: traces.length > CROWD });
+  if (scattered) Object.assign(made, { hovermode: "closest", xaxis: { ...made.xaxis, type: "log" }, uirevision: xTitle });
+  await plotly.react(target, traces.map(plotted), made, CONFIG);
 }
 
 const TWO_DECADES = 100;
@@ -48,11 +50,12 @@ const CONFIG = {
   toImageButtonOptions: { format: "png", scale: 2 },
 };
 
-function plotted({ name, x, y, color, dash, markers, plain, legendgroup, showlegend = true }) {
+function plotted({ name, x, y, color, dash, markers, plain, spread, legendgroup, showlegend = true }) {
   const few = x.length < 40;
   return {
     type: "scatter", mode: (markers || few) && !plain ? "lines+markers" : "lines", name, x, y, connectgaps: false, legendgroup, showlegend,
-    line: { color, width: 1.7, dash }, marker: { size: few ? 5 : 4, color },
+    line: { color, width: 1.7, dash }, marker: { size: spread ? 9 : few ? 5 : 4, color },
+    ...(spread ? { error_y: { type: "data", array: spread, color, thickness: 1.2, width: 3 } } : {}),
     hovertemplate: "%{y:.4g}<extra>%{fullData.name}</extra>",
   };
 }

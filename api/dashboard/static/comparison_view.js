@@ -1,0 +1,141 @@
+// A comparison as tables and charts, from the API's answer alone: the page and the exported file show the same.
+
+import { element, setText, table } from "./elements.js";
+import { duration, figure, prefixed, size, words } from "./formats.js";
+import { depthColor, draw } from "./plotting.js";
+
+const COSTS = {
+  seconds: ["seconds of training", (bill) => bill.training.training_s],
+  flops: ["FLOPs of training", (bill) => bill.training.flops],
+  memory: ["bytes of stored activations", (bill) => bill.training.activation_bytes],
+  inference: ["seconds a prediction", (bill) => bill.inference.seconds_per_row],
+};
+const OVER = { step: "step", seconds: "seconds of training", flops: "FLOPs of training" };
+const DECISIONS = {
+  better: "better", worse: "worse", equivalent: "equivalent", not_worse: "not worse", undecided: "undecided", not_tested: "same gradient",
+};
+
+/** Fills every part of the page that this answer has something for. */
+export function showComparison(root, comparison) {
+  const result = comparison.result;
+  fill(root, "result", result ? resultTable(result) : { columns: [], rows: [] }, "The answer comes when the last job has ended.");
+  fill(root, "bill", result ? comparedBills(result) : { columns: [], rows: [] }, "The bill comes with the answer.");
+  fill(root, "seeds", seedTable(comparison), "No job yet.");
+  fill(root, "trials", trialTable(comparison), "Untuned: every learner ran with the settings that were posted.");
+  list(root, "warnings", [...(result?.warnings ?? []), ...(result ? [] : comparison.left_out.map(({ name, reason }) => `Left out: ${name}. ${reason}`))]);
+  list(root, "protocol", result?.protocol ?? []);
+  list(root, "sentences", (result?.arms ?? []).map(({ sentence }) => sentence).filter(Boolean));
+}
+
+/** Draws accuracy against a cost, and the anytime curves. */
+export async function drawComparison(plotly, root, comparison) {
+  const result = comparison.result;
+  for (const figureOfChart of root.querySelectorAll(".chart")) figureOfChart.hidden = !result;
+  if (!result) return;
+  const cost = root.querySelector("#pareto-select").value;
+  const over = root.querySelector("#curve-select").value;
+  const accurate = result.metric === "accuracy";
+  await draw(plotly, root.querySelector("#pareto-chart"), {
+    traces: paretoTraces(result.arms, COSTS[cost][1]), xTitle: COSTS[cost][0], yTitle: accurate ? "test accuracy, points" : "minus error, per cent", scattered: true,
+  });
+  await draw(plotly, root.querySelector("#curve-chart"), {
+    traces: curveTraces(result.arms, over), xTitle: OVER[over], yTitle: `validation ${accurate ? "accuracy" : "error"}`, logarithmic: !accurate,
+  });
+}
+
+function paretoTraces(arms, costOf) {
+  return arms.map((arm, index) => ({ arm, color: depthColor(index, arms.length), x: costOf(arm.bill) }))
+    .filter(({ arm, x }) => x !== null && arm.mean !== null)
+    .map(({ arm, color, x }) => ({ name: words(arm.name), x: [x], y: [arm.mean], color, spread: [arm.interval ? arm.interval[1] - arm.mean : 0] }));
+}
+
+function curveTraces(arms, over) {
+  return arms.map((arm, index) => ({
+    name: words(arm.name), color: depthColor(index, arms.length), dash: arm.role === "learner" ? undefined : "dot",
+    x: arm.curve.map((point) => point[over]), y: arm.curve.map(({ score }) => score),
+  })).filter(({ x }) => x.length > 0 && x[0] !== null);
+}
+
+function resultTable({ arms, unit, metric, margin }) {
+  const columns = [
+    { title: "Arm" }, { title: "Role" },
+    { title: metric === "accuracy" ? "Test accuracy" : "Minus test error", number: true, note: "mean over seeds and its 95 % interval" },
+    { title: "Difference", number: true, note: `to the reference, paired by seed, in ${unit}, and its 95 % interval` },
+    { title: "p", number: true, note: "paired t test, two-sided, with Holm's correction over all arms that are tested" },
+    { title: "Decision", note: `at 5 % over all arms together; the margin is ${margin} ${unit}` },
+    { title: "Diverged", number: true },
+  ];
+  return { columns, rows: arms.map((arm) => [
+    words(arm.name), arm.role, spreadText(arm.mean, arm.interval), arm.difference ? spreadText(arm.difference.mean, arm.difference.interval, true) : "–",
+    arm.adjusted ? figure(arm.adjusted.p) : "–", arm.decision ? DECISIONS[arm.decision] ?? words(arm.decision) : "reference", `${arm.diverged} of ${arm.runs}`,
+  ]) };
+}
+
+function comparedBills({ arms }) {
+  const columns = ["Arm", "Training", "× reference", "FLOPs", "Joules", "Activations", "× reference", "Tuning", "A prediction", "FLOPs", "Deployed", "Only training"]
+    .map((title, index) => ({ title, number: index > 0 }));
+  return { columns, rows: arms.map(({ name, bill, ratios }) => [
+    words(name), duration(bill.training.training_s), ratioText(ratios.seconds), prefixed(bill.training.flops, "FLOP"),
+    bill.training.joules === null ? bill.training.joules_reason ?? "–" : `${figure(bill.training.joules)} J`,
+    size(bill.training.activation_bytes), ratioText(ratios.memory), bill.tuning.runs ? duration(bill.tuning.training_s) : "–",
+    shortTime(bill.inference.seconds_per_row), prefixed(bill.inference.flops_per_row, "FLOP"), prefixed(bill.parameters.deployed, ""), prefixed(bill.parameters.training_only, ""),
+  ]) };
+}
+
+function seedTable({ arms, rows }) {
+  const final = rows.filter(({ stage }) => stage === "final");
+  const seeds = [...new Set(final.map(({ seed }) => seed))].sort((one, other) => one - other);
+  const columns = [{ title: "Arm" }, ...seeds.map((seed) => ({ title: `seed ${seed}`, number: true }))];
+  return { columns: seeds.length ? columns : [], rows: seeds.length === 0 ? [] : arms.map(({ name }) => [
+    words(name), ...seeds.map((seed) => runCell(final.find((run) => run.arm === name && run.seed === seed))),
+  ]) };
+}
+
+function trialTable({ arms, rows }) {
+  const tuning = rows.filter(({ stage }) => stage === "tuning");
+  const columns = [{ title: "Arm" }, { title: "Settings" }, { title: "Chosen" }, { title: "Validation", number: true }];
+  return { columns, rows: arms.flatMap(({ name, trials, chosen }) => trials.map((settings, trial) => [
+    words(name), settingsText(settings), chosen && settingsText(chosen) === settingsText(settings) ? "✓" : "",
+    runCell(tuning.find((run) => run.arm === name && run.trial === trial), "validation"),
+  ])) };
+}
+
+function runCell(run, split = "test") {
+  if (!run) return "–";
+  const metrics = run.metrics?.[split] ?? {};
+  const value = metrics.accuracy ?? metrics.mse;
+  const text = value !== undefined && value !== null ? (metrics.accuracy !== undefined ? `${(100 * value).toFixed(1)} %` : figure(value)) : run.error ? words(run.error.kind) : run.status;
+  return run.job_id ? { text, href: `/jobs/${run.job_id}` } : text;
+}
+
+function settingsText(settings) {
+  const found = Object.entries(settings).map(([pointer, value]) => `${words(pointer.split("/").at(-1))} ${figure(value)}`);
+  return found.length ? found.join(", ") : "as posted";
+}
+
+function spreadText(mean, interval, signed = false) {
+  if (mean === null || mean === undefined) return "–";
+  const shown = (value) => `${signed && value > 0 ? "+" : ""}${value.toFixed(2)}`.replace("-", "−");
+  return interval ? `${shown(mean)} (${shown(interval[0])} to ${shown(interval[1])})` : shown(mean);
+}
+
+function ratioText(ratio) {
+  return ratio === null || ratio === undefined ? "–" : `${ratio.toPrecision(2)} ×`;
+}
+
+function shortTime(seconds) {
+  return seconds === null || seconds === undefined ? "–" : `${figure(1e6 * seconds)} µs`;
+}
+
+function fill(root, name, made, nothing) {
+  const place = root.querySelector(`[data-table=${name}]`);
+  const drawn = table(made, nothing);
+  if (place.textContent !== drawn.textContent || place.childElementCount === 0) place.replaceChildren(drawn);
+}
+
+function list(root, name, texts) {
+  const place = root.querySelector(`[data-list=${name}]`);
+  place.hidden = texts.length === 0;
+  if (place.childElementCount !== texts.length) place.replaceChildren(...texts.map((text) => element("li", {}, text)));
+  else texts.forEach((text, index) => setText(place.children[index], text));
+}

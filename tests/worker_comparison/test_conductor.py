@@ -1,0 +1,170 @@
+"""What a conductor does with a comparison, from its first job to its answer, on both databases."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from store import comparisons, jobs
+from store.database import Database
+from store.settings import Settings
+from tests import lived_comparison
+from tests.api.conftest import NO_BROKER
+from tests.store.conftest import database as database
+from tests.store.conftest import postgresql_url as postgresql_url
+from worker.comparison.conductor import Conductor
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(state_dir=tmp_path, broker_url=NO_BROKER)
+
+
+@pytest.fixture
+def conductor(database: Database, settings: Settings) -> Iterator[Conductor]:
+    with lived_comparison.conducted(database, settings) as conductor:
+        yield conductor
+
+
+def read(database: Database, comparison_id: str) -> Any:
+    with database.reading() as session:
+        return comparisons.get(session, comparison_id)
+
+
+def arms(database: Database, comparison_id: str) -> dict[str, Any]:
+    return {arm["name"]: arm for arm in read(database, comparison_id).result["arms"]}
+
+
+def test_tuning_chooses_by_validation_then_finals_run_then_the_answer_stands(
+    database: Database, conductor: Conductor
+) -> None:
+    comparison_id = lived_comparison.made(database, tuning={"trials": 3})
+    rates = {}
+    with database.reading() as session:
+        for run in comparisons.rows(session, comparison_id):
+            rates[run.arm, run.settings["optimizer"]["lr"]] = run.trial
+    conductor.look()
+    assert read(database, comparison_id).status == "tuning", "its jobs have not ended"
+    best = {arm: max(rate for name, rate in rates if name == arm) for arm, _ in rates}
+    with database.reading() as session:
+        runs = {run.job_id: run for run in comparisons.rows(session, comparison_id)}
+    end_by_rate(database, {job: run.settings["optimizer"]["lr"] for job, run in runs.items() if job})
+    conductor.look()
+    row = read(database, comparison_id)
+    assert row.status == "running"
+    for arm, rate in best.items():
+        with database.reading() as session:
+            own = [run for run in comparisons.rows(session, comparison_id, stage="final") if run.arm == arm]
+        assert {run.settings["optimizer"]["lr"] for run in own} == {rate}
+    assert row.chosen["backprop_checkpointing"] == row.chosen["backprop"]
+    lived_comparison.end_jobs(database)
+    conductor.look()
+    row = read(database, comparison_id)
+    assert row.status == "succeeded"
+    assert row.sentence == row.result["sentence"]
+
+
+def end_by_rate(database: Database, rate_of: dict[str, float]) -> None:
+    """The jobs end one by one, with an accuracy that grows with their rate."""
+    ordered = sorted(rate_of, key=lambda job: rate_of[job])
+    for rank, job_id in enumerate(ordered):
+        with database.writing.begin() as session:
+            jobs.change(session, job_id, priority=100)
+        accuracy = 0.1 + 0.8 * rank / len(ordered)
+        assert lived_comparison.end_one(database, lambda arm, seed, accuracy=accuracy: accuracy)
+
+
+def test_answer_holds_statistics_bills_curves_and_sentences(database: Database, settings: Settings) -> None:
+    found = arms(database, comparison_id := lived_comparison.answered(database, settings))
+    result = read(database, comparison_id).result
+    assert (result["metric"], result["unit"], result["tuned"], result["reference"]) == (
+        "accuracy",
+        "points",
+        True,
+        "backprop",
+    )
+    assert found["backprop"]["difference"] is None
+    assert found["forward_forward"]["decision"] == "worse"
+    assert found["forward_forward"]["difference"]["mean"] == pytest.approx(-6, abs=0.5)
+    assert "not worth it" in found["forward_forward"]["sentence"]
+    assert found["forward_forward"]["ratios"]["seconds"] == pytest.approx(2.5)
+    assert found["forward_forward"]["bill"]["inference"]["flops_per_row"] == pytest.approx(5000)
+    assert found["forward_forward"]["bill"]["tuning"]["runs"] == 2
+    assert found["backprop"]["bill"]["parameters"] == {"trained": 1000, "deployed": 900, "training_only": 100}
+    assert [point["step"] for point in found["backprop"]["curve"]] == list(lived_comparison.STEPS)
+    assert found["backprop"]["curve"][-1]["seconds"] == pytest.approx(1.0)
+    assert found["backprop"]["to_target"]["reached"]["step"] == lived_comparison.STEPS[-1]
+    assert found["forward_forward"]["to_target"]["reached"] is None
+    assert found["backprop_checkpointing"]["decision"] == "not_tested"
+    assert found["readout_only"]["decision"] == "worse"
+    assert "forward_forward" in result["sentence"]
+
+
+def test_diverged_run_counts_as_the_worst(database: Database, settings: Settings) -> None:
+    def score(arm: str, seed: int) -> float | None:
+        return None if arm == "mono_forward" and seed == 2 else lived_comparison.scored(arm, seed)
+
+    found = arms(database, lived_comparison.answered(database, settings, score))["mono_forward"]
+    assert (found["diverged"], found["scores"]["2"], found["difference"]["seeds"]) == (1, 0.0, 4)
+    assert found["decision"] == "undecided"
+    assert "1 of 4 runs diverged" in found["sentence"]
+
+
+def test_trial_that_diverged_is_not_chosen(database: Database, settings: Settings) -> None:
+    posted = iter([None, 0.9] * 1000)
+
+    def score(arm: str, seed: int) -> float | None:
+        return next(posted) if arm == "mono_forward" and seed >= 1000 else lived_comparison.scored(arm, seed)
+
+    comparison_id = lived_comparison.answered(database, settings, score, tuning={"trials": 2})
+    with database.reading() as session:
+        tried = [r for r in comparisons.rows(session, comparison_id, stage="tuning") if r.arm == "mono_forward"]
+    [survivor] = [run for run in tried if run.status == "succeeded"]
+    chosen = read(database, comparison_id).chosen["mono_forward"]
+    assert chosen == read(database, comparison_id).plan["arms"][1]["trials"][survivor.trial]
+
+
+def test_comparison_without_any_reference_fails_with_the_reason(database: Database, settings: Settings) -> None:
+    comparison_id = lived_comparison.answered(
+        database, settings, lambda arm, seed: None if arm == "backprop" else 0.9, tuning=None
+    )
+    row = read(database, comparison_id)
+    assert (row.status, row.error["kind"]) == ("failed", "every_run_failed")
+    assert "NaN" in row.error["message"]
+
+
+def test_cancelled_job_is_missing_and_the_others_are_compared(database: Database, conductor: Conductor) -> None:
+    comparison_id = lived_comparison.made(database, tuning=None)
+    with database.reading() as session:
+        lost = next(r.job_id for r in comparisons.rows(session, comparison_id) if r.arm == "mono_forward")
+    assert lost is not None
+    with database.writing.begin() as session:
+        jobs.cancel(session, lost)
+    lived_comparison.end_jobs(database)
+    conductor.look()
+    found = arms(database, comparison_id)["mono_forward"]
+    assert [missing["status"] for missing in found["missing"]] == ["cancelled"]
+    assert found["difference"]["seeds"] == 3
+
+
+def test_second_conductor_changes_nothing(database: Database, settings: Settings) -> None:
+    comparison_id = lived_comparison.made(database)
+    lived_comparison.end_jobs(database)
+    with lived_comparison.conducted(database, settings) as one, lived_comparison.conducted(database, settings) as other:
+        one.look()
+        other.look()
+        with database.reading() as session:
+            assert len(comparisons.rows(session, comparison_id, stage="final")) == 4 * 7
+        lived_comparison.end_jobs(database)
+        one.look()
+        version = read(database, comparison_id).version
+        other.look()
+        assert read(database, comparison_id).version == version
+
+
+def test_comparison_of_more_jobs_than_the_window_is_run_to_its_end(database: Database, settings: Settings) -> None:
+    comparison_id = lived_comparison.answered(database, settings, seeds=9, tuning=None)
+    with database.reading() as session:
+        assert len(comparisons.rows(session, comparison_id)) == 63
+    assert len(arms(database, comparison_id)["backprop"]["scores"]) == 9
