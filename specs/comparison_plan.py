@@ -47,7 +47,7 @@ def plan(spec: ComparisonSpec) -> dict[str, Any]:
     """The arms and their trials, what was left out and why, and the power. PydanticCustomError: an arm cannot train."""
     arms: list[dict[str, Any]] = []
     left_out: list[dict[str, str]] = []
-    for arm in _named(spec):
+    for arm in _by_depth(spec) if spec.template == "memory_by_depth" else _named(spec):
         try:
             job = _job(spec, arm)
         except ValidationError as error:
@@ -65,14 +65,15 @@ def plan(spec: ComparisonSpec) -> dict[str, Any]:
                 "trials": _trials(spec, arm, job),
             }
         )
-    if not arms or arms[0]["name"] != REFERENCE:
+    if not arms or arms[0]["role"] != "reference":
         raise PydanticCustomError(
             "no_reference",
             "{reason}",
             {"pointer": "/network", "reason": left_out[0]["reason"] if left_out else "backprop cannot train it"},
         )
     clocked = spec.training.budget is not None and spec.training.budget.kind in ONE_AT_A_TIME
-    made = {"arms": arms, "left_out": left_out, "one_at_a_time": clocked, "power": _power(spec, tested(arms))}
+    made: dict[str, Any] = {"arms": arms, "left_out": left_out, "one_at_a_time": clocked, "template": spec.template}
+    made["power"] = {} if spec.template == "memory_by_depth" else _power(spec, tested(arms))
     if sum(len(list(runs(made, spec.resolved(), stage))) for stage in ("tuning", "final")) > MOST_RUNS:
         raise PydanticCustomError(
             "too_many_runs", "at most {allowed} jobs in a comparison", {"pointer": "/seeds", "allowed": MOST_RUNS}
@@ -136,6 +137,22 @@ def _of_template(spec: ComparisonSpec) -> list[tuple[ComparedLearner, None]]:
         (ComparedLearner(name=name, learner=_learner(fields), optimizer=optimizer), None)
         for name, fields in rungs.items()
     ]
+
+
+def _by_depth(spec: ComparisonSpec) -> Iterator[Arm]:
+    """Every listed learner, backprop and its checkpointing at each depth; all layers as wide as the first."""
+    plain, width = _example(REFERENCE), getattr(spec.network, "hidden", (1,))[0]
+    listed = [(entry, f"/learners/{index}") for index, entry in enumerate(spec.learners) if not _same(entry, plain)]
+    stored = (("training", "activation_checkpointing", "sqrt"),)
+    kinds: list[tuple[str, str, ComparedLearner, str | None, tuple[tuple[str, str, Any], ...]]] = [
+        (REFERENCE, "reference", plain, None, ()),
+        *((entry.name or kind_of(type(entry.learner)), "learner", entry, at, ()) for entry, at in listed),
+        ("backprop_checkpointing", "control", plain, None, stored),
+    ]
+    for name, role, entry, at, changes in kinds:
+        for depth in spec.depths:
+            deep = ("network", "hidden", [width] * depth)
+            yield Arm(f"{name} {depth}", role, entry, at, (deep, *changes))
 
 
 def _example(kind: str) -> ComparedLearner:

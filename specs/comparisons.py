@@ -19,6 +19,7 @@ MOST_LEARNERS = 64
 MOST_SEEDS = 100
 DEFAULT_SEEDS = 5
 TUNING_SEED = 1_000_000
+MEMORY_STEPS = 2
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 KINDS = tuple(rule.model_fields["kind"].default for rule in LEARNER_SPECS)
@@ -145,6 +146,14 @@ class ComparisonSpec(Spec):
     resources: ResourcesSpec = Field(default_factory=ResourcesSpec)
     limits: LimitsSpec = Field(default_factory=LimitsSpec)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _few_steps_for_memory(cls, fields: Any) -> Any:
+        if isinstance(fields, dict) and fields.get("template") == "memory_by_depth":
+            steps = {"budget": {"kind": "steps", "value": MEMORY_STEPS}}
+            return {"tuning": None, "seeds": 1, "training": steps} | fields
+        return fields
+
     @model_validator(mode="after")
     def _can_run(self) -> "ComparisonSpec":
         if not self.learners and self.template is None:
@@ -155,6 +164,8 @@ class ComparisonSpec(Spec):
             raise _refused("seed_twice", "/seeds", "a seed stands twice", "distinct seeds")
         if self.tuning is not None and set(self.tuning.seeds) & set(self.seeds):
             raise _refused("tuning_on_reported_seeds", "/tuning/seeds", "these seeds are reported", "other seeds")
+        if self.template == "memory_by_depth":
+            self._check_depths()
         split = self.dataset.split
         if self.dataset.kind != "published" and split.test == 0:
             raise _refused("comparison_needs_test", "/dataset/split/test", "results are read on the test rows", "> 0")
@@ -166,6 +177,14 @@ class ComparisonSpec(Spec):
 
         plan(self)
         return self
+
+    def _check_depths(self) -> None:
+        if self.tuning is not None:
+            raise _refused("memory_is_not_tuned", "/tuning", "memory does not depend on the settings", [None])
+        if len(self.seeds) > 1:
+            raise _refused("memory_takes_one_seed", "/seeds", "memory does not depend on the seed", [1])
+        if not getattr(self.network, "hidden", ()):
+            raise _refused("no_depth", "/network", "its depth must be a list of hidden layers: hidden", "mlp, rnn ...")
 
     def resolved(self) -> dict[str, Any]:
         """The spec as JSON with every default written out."""

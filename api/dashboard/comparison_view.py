@@ -95,6 +95,8 @@ def _budget(training: dict[str, Any]) -> str:
 
 
 def _power(power: dict[str, Any]) -> str:
+    if not power:
+        return ""
     low, high = (f"{100 * power[name]:.0f} %" for name in ("if_seeds_share_nothing", "if_they_share_half"))
     needed = power["seeds_for_80_percent"]
     told = (

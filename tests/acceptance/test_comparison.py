@@ -79,3 +79,15 @@ def test_diverged_runs_count_as_the_worst_and_the_comparison_goes_on(service_url
     assert found["result"]["metric"] == "mse"
     assert "diverged" in found["sentence"]
     assert "Untuned" in found["sentence"]
+
+
+def test_memory_by_depth_tells_what_grows_from_what_stays_flat(service_url: str) -> None:
+    template = {"template": "memory_by_depth", "depths": [4, 16], "learners": ["mono_forward"]}
+    with httpx2.Client(base_url=service_url, timeout=30) as http:
+        found = answered(http, {"dataset": SPEC["dataset"], "network": {"kind": "mlp", "hidden": [64]}, **template})
+    assert found["status"] == "succeeded", found["error"]
+    growth = {curve["name"]: curve["growth"] for curve in found["result"]["memory"]}
+    assert growth["backprop"] > 2.5
+    assert growth["mono_forward"] < 1.1
+    assert 1.1 < growth["backprop_checkpointing"] < growth["backprop"]
+    assert "mono_forward flat" in found["sentence"]

@@ -144,3 +144,28 @@ def test_jobs_timed_by_a_clock_run_one_at_a_time() -> None:
     budget = {"budget": {"kind": "seconds", "value": 2}}
     assert plan(compared(training=budget))["one_at_a_time"] is True
     assert plan(compared())["one_at_a_time"] is False
+
+
+def test_memory_by_depth_is_every_learner_at_every_depth_for_a_few_steps() -> None:
+    spec = compared(template="memory_by_depth", depths=[2, 4, 8], seeds=1, tuning=None)
+    made = plan(ComparisonSpec.model_validate_json(json.dumps({**BASE, "template": "memory_by_depth"})))
+    assert len(made["arms"]) == 3 * 4
+    by_name = {arm["name"]: arm["job"] for arm in plan(spec)["arms"]}
+    assert set(by_name) == {
+        f"{name} {depth}" for name in ("backprop", "mono_forward", "backprop_checkpointing") for depth in (2, 4, 8)
+    }
+    assert by_name["mono_forward 8"]["network"]["hidden"] == [16] * 8
+    assert made["arms"][0]["job"]["training"]["budget"] == {"kind": "steps", "value": 2}
+    assert made["power"] == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer"),
+    [
+        ({"tuning": {"trials": 2}}, "/tuning"),
+        ({"seeds": 2}, "/seeds"),
+        ({"network": {"kind": "mlp", "hidden": []}}, "/network"),
+    ],
+)
+def test_memory_by_depth_of_what_has_no_depth_or_of_seeds_is_refused(changes: dict[str, Any], pointer: str) -> None:
+    assert refusal(template="memory_by_depth", **changes)["ctx"]["pointer"] == pointer

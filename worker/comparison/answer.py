@@ -11,7 +11,7 @@ from specs.comparison_plan import ALPHA
 from store import comparisons
 from store.comparison_tables import Comparison
 from store.comparisons import Row
-from worker.comparison import bills, curves, scores, sentences, statistics
+from worker.comparison import bills, curves, depths, scores, sentences, statistics
 from worker.comparison.statistics import Verdict
 
 PROTOCOL: Final = (
@@ -31,6 +31,8 @@ def of(session: Session, row: Comparison, runs: Sequence[Row]) -> dict[str, Any]
     final = [run for run in runs if run.stage == "final"]
     tuning = [run for run in runs if run.stage == "tuning"]
     plan, reference = row.plan, row.plan["arms"][0]["name"]
+    if plan["template"] == "memory_by_depth":
+        return depths.of(plan, final, data=row.dataset)
     metric = scores.metric_of(final)
     by_arm = scores.by_arm(final, reference=reference, metric=metric)
     margin = row.resolved_spec["margin"]

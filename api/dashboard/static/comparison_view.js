@@ -18,7 +18,7 @@ const DECISIONS = {
 /** Fills every part of the page that this answer has something for. */
 export function showComparison(root, comparison) {
   const result = comparison.result;
-  fill(root, "result", result ? resultTable(result) : { columns: [], rows: [] }, "The answer comes when the last job has ended.");
+  fill(root, "result", result ? (result.memory ? memoryTable(result) : resultTable(result)) : { columns: [], rows: [] }, "The answer comes when the last job has ended.");
   fill(root, "bill", result ? comparedBills(result) : { columns: [], rows: [] }, "The bill comes with the answer.");
   fill(root, "seeds", seedTable(comparison), "No job yet.");
   fill(root, "trials", trialTable(comparison), "Untuned: every learner ran with the settings that were posted.");
@@ -32,6 +32,10 @@ export async function drawComparison(plotly, root, comparison) {
   const result = comparison.result;
   for (const figureOfChart of root.querySelectorAll(".chart")) figureOfChart.hidden = !result;
   if (!result) return;
+  if (result.memory) {
+    await drawMemory(plotly, root, result.memory);
+    return;
+  }
   const cost = root.querySelector("#pareto-select").value;
   const over = root.querySelector("#curve-select").value;
   const accurate = result.metric === "accuracy";
@@ -41,6 +45,22 @@ export async function drawComparison(plotly, root, comparison) {
   await draw(plotly, root.querySelector("#curve-chart"), {
     traces: curveTraces(result.arms, over), xTitle: OVER[over], yTitle: `validation ${accurate ? "accuracy" : "error"}`, logarithmic: !accurate,
   });
+}
+
+async function drawMemory(plotly, root, curves) {
+  for (const name of ["#pareto-figure", "#curve-select"]) root.querySelector(name).hidden = true;
+  setText(root.querySelector("#curve-figure figcaption span"), "Stored activations over depth");
+  const traces = curves.map(({ name, role, points }, index) => ({
+    name: words(name), color: depthColor(index, curves.length), dash: role === "learner" ? undefined : "dot",
+    x: points.map(({ depth }) => depth), y: points.map(({ activation_bytes: bytes }) => bytes),
+  }));
+  await draw(plotly, root.querySelector("#curve-chart"), { traces, xTitle: "blocks", yTitle: "bytes", logarithmic: true });
+}
+
+function memoryTable({ memory }) {
+  const depths = memory[0].points.map(({ depth }) => depth);
+  const columns = [{ title: "Learner" }, { title: "Role" }, ...depths.map((depth) => ({ title: `${depth} blocks`, number: true })), { title: "Growth", number: true }];
+  return { columns, rows: memory.map(({ name, role, points, growth }) => [words(name), role, ...points.map(({ activation_bytes: bytes }) => size(bytes)), ratioText(growth)]) };
 }
 
 function paretoTraces(arms, costOf) {
