@@ -81,13 +81,7 @@ def submit(
     as_json: AsJson = False,
 ) -> None:
     """Post a job."""
-    from afterprop.spec_file import UnreadableSpec, read_spec
-
-    try:
-        spec = read_spec(file)
-    except UnreadableSpec as error:
-        print(error, file=sys.stderr)
-        raise typer.Exit(USAGE) from None
+    spec = read_or_exit(file)
     with client() as service:
         job = service.jobs.create(spec, idempotency_key=idempotency_key)
         if watch:
@@ -95,6 +89,31 @@ def submit(
         else:
             answer(job, as_json=as_json, text=job["id"])
             warn_without_worker(job)
+
+
+@app.command()
+def compare(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A comparison: JSON, YAML, or - for standard input.")],
+    detach: Annotated[bool, typer.Option("--detach", help="Print its id instead of waiting for the answer.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write the answer as one HTML page.")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="Write specs, rows, receipts and protocol as a zip.")] = None,
+    idempotency_key: Annotated[str | None, typer.Option(help="The same key never makes two comparisons.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare learners on one network and data set, and wait for the answer."""
+    spec = read_or_exit(file)
+    with client() as service:
+        made = service.comparisons.create(spec, idempotency_key=idempotency_key)
+        if detach:
+            answer(made, as_json=as_json, text=made["id"])
+            return
+        ended = wait_for_answer(service, made, as_json=as_json)
+        if html is not None:
+            service.comparisons.page(ended["id"], to=html)
+        if bundle is not None:
+            service.comparisons.bundle(ended["id"], to=bundle)
+    if ended["status"] != "succeeded":
+        raise typer.Exit(FAILED)
 
 
 @app.command("watch")
@@ -160,6 +179,32 @@ def resume(job_id: JobId, as_json: AsJson = False) -> None:
         answer_status(service.jobs.resume(job_id), as_json=as_json)
 
 
+def read_or_exit(file: str) -> dict[str, Any]:
+    from afterprop.spec_file import UnreadableSpec, read_spec
+
+    try:
+        return read_spec(file)
+    except UnreadableSpec as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(USAGE) from None
+
+
+def wait_for_answer(service: "Client", made: dict[str, Any], *, as_json: bool) -> dict[str, Any]:
+    """Show how far it is, then the answer."""
+    from afterprop.comparing import ProgressLine, print_comparison
+
+    try:
+        ended = service.comparisons.wait(made["id"], seen=ProgressLine(console(stderr=True)))
+    except KeyboardInterrupt:
+        print(f"The comparison goes on: {service.url}/comparisons/{made['id']}", file=sys.stderr)
+        raise
+    if as_json:
+        print_json(ended)
+    else:
+        print_comparison(ended, url=service.url, console=console())
+    return ended
+
+
 def client() -> "Client":
     from afterprop.client import Client
 
@@ -177,7 +222,7 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=False), flush=True)
 
 
-def answer(job: "Job", *, as_json: bool, text: str) -> None:
+def answer(job: "Job | dict[str, Any]", *, as_json: bool, text: str) -> None:
     if as_json:
         print_json(job)
     else:

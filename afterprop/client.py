@@ -10,6 +10,7 @@ import os
 from types import TracebackType
 from typing import Any, Self, final
 
+from afterprop.comparisons import Comparisons
 from afterprop.jobs import Jobs
 from afterprop.transport import Transport
 
@@ -34,6 +35,7 @@ class Client:
         key = api_key or os.environ.get("AFTERPROP_API_KEY") or None
         self._transport = Transport(self.url, api_key=key, timeout_s=timeout_s, max_retries=max_retries)
         self.jobs = Jobs(self._transport)
+        self.comparisons = Comparisons(self._transport)
 
     def __enter__(self) -> Self:
         return self

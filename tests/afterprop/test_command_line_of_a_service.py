@@ -116,3 +116,36 @@ def test_refused_spec_names_what_is_allowed(afterprop: Any) -> None:
     assert ran.returncode == 2
     assert "/learner" in ran.stderr
     assert "forward_forward" in ran.stderr
+
+
+COMPARED: dict[str, Any] = {
+    "name": "two on iris",
+    "dataset": SHORT["dataset"],
+    "network": SHORT["network"],
+    "learners": ["mono_forward"],
+    "training": SHORT["training"],
+    "seeds": 2,
+    "tuning": None,
+}
+
+
+def test_comparison_is_waited_for_and_its_answer_is_written_as_page_and_bundle(afterprop: Any, tmp_path: Path) -> None:
+    page, bundle = tmp_path / "answer.html", tmp_path / "answer.zip"
+    ran = afterprop("compare", "-", "--html", str(page), "--bundle", str(bundle), text=json.dumps(COMPARED))
+    assert ran.returncode == 0, ran.stderr
+    assert "mono_forward" in ran.stdout
+    assert "On iris" in ran.stdout
+    assert "of 12 jobs" in ran.stderr
+    assert page.read_text().startswith("<!doctype html>")
+    assert bundle.read_bytes()[:2] == b"PK"
+
+
+def test_detached_comparison_is_its_id_and_a_refused_one_is_exit_2(afterprop: Any, client: Client) -> None:
+    ran = afterprop("compare", "-", "--detach", text=json.dumps(COMPARED))
+    comparison_id = ran.stdout.strip()
+    assert (ran.returncode, client.comparisons.retrieve(comparison_id)["name"]) == (0, "two on iris")
+    assert comparison_id in [found["id"] for found in client.comparisons.list()]
+    assert client.comparisons.cancel(comparison_id)["status"] in ("cancelling", "cancelled")
+    assert client.comparisons.wait(comparison_id)["status"] == "cancelled"
+    refused = afterprop("compare", "-", text=json.dumps({**COMPARED, "learners": ["mono_forwards"]}))
+    assert (refused.returncode, "did you mean 'mono_forward'" in refused.stderr) == (2, True)
