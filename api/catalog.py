@@ -12,6 +12,7 @@ from specs.learners import LEARNER_SPECS
 from specs.networks import NETWORK_SPECS
 from specs.optimizers import OptimizerSpec, Update
 from specs.papers import Equivalence, Paper, PublishedResult, ReferenceResult
+from specs.plausibility import PlausibilityCard, measured_cards
 from specs.recipes import RECIPES, RecipeRequest
 from specs.signature import DataSignature
 
@@ -50,6 +51,7 @@ class LearnerEntry(Entry):
     claims_that_do_not_hold: list[str] = Field(description="what is said of it and was not found, with sources")
     published_result: PublishedResult | None = Field(description="a figure from the literature")
     reference_result: ReferenceResult | None = Field(description="measured here; null until it is")
+    plausibility: list[PlausibilityCard] = Field(description="measured, the defaults' card first; [] until it is")
     example: dict[str, Any] = Field(description="a job that runs as it stands")
 
 
@@ -115,6 +117,7 @@ def learners() -> list[LearnerEntry]:
             claims_that_do_not_hold=list(rule.claims_that_do_not_hold),
             published_result=rule.published_result,
             reference_result=rule.reference_result,
+            plausibility=measured_cards().get(kind_of(rule), []),
             example=rule.example,
             fields=rule.model_json_schema(),
         )
