@@ -1,5 +1,6 @@
 """Perturbations that are drawn again instead of stored: z(seed) for one parameter group."""
 
+from collections.abc import Sequence
 from typing import final
 
 import torch
@@ -25,10 +26,14 @@ class SeededGroup:
             for parameter in self.group.parameters:
                 parameter.add_(_draw(parameter, generator), alpha=scale)
 
-    def draw(self) -> list[Tensor]:
-        """z(seed) for every parameter, all at once."""
+    def draw(self, into: Sequence[Tensor] | None = None) -> Sequence[Tensor]:
+        """z(seed) for every parameter, all at once; ``into`` tensors that are there, or new ones."""
         generator = self._generator(0)
-        return [_draw(parameter, generator) for parameter in self.group.parameters]
+        if into is None:
+            return [_draw(parameter, generator) for parameter in self.group.parameters]
+        for tensor in into:
+            tensor.normal_(generator=generator)
+        return into
 
     def gradients(self, scalar: Tensor) -> list[Tensor]:
         """``scalar * z`` for every parameter, all at once; a vector of scalars sums over as many directions."""
