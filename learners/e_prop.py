@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 from learners.learner import Batch, Learner, ParameterGroup, StepReport, UpdateContext, network_groups
+from learners.networks.block import TracedBlock
 from learners.networks.block_network import BlockNetwork
-from learners.networks.blocks import TracedBlock
 from learners.networks.synapses import Synapse
 from learners.streams import Streams
 from learners.task import Task

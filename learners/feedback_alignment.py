@@ -29,8 +29,8 @@ from torch import Tensor, nn
 from learners.feedback import Feedback, glorot, through
 from learners.heads import features, features_of
 from learners.learner import Batch, Learner, ParameterGroup, StepReport, UpdateContext, network_groups
+from learners.networks.block import PlainBlock
 from learners.networks.block_network import BlockNetwork
-from learners.networks.blocks import PlainBlock
 from learners.networks.synapses import Synapse
 from learners.streams import Streams
 from learners.task import Task

@@ -25,8 +25,8 @@ from learners.heads import features, features_of
 from learners.inputs import appended
 from learners.learner import Batch, Learner, ParameterGroup, StepReport, UpdateContext
 from learners.local import learning_blocks
+from learners.networks.block import Block
 from learners.networks.block_network import BlockNetwork
-from learners.networks.blocks import Block
 from learners.streams import Streams
 from learners.task import Task, at_least_float32
 from specs.learners.forward_forward import ForwardForwardSpec

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from learners.dual_numbers import dual, parts
 from learners.heads import Heads, features
 from learners.learner import ParameterGroup, UpdateContext
+from learners.networks.block import PlainBlock
 from learners.networks.block_network import BlockNetwork
-from learners.networks.blocks import PlainBlock
 from learners.networks.synapses import Synapse
 from learners.streams import Streams
 from learners.task import Task

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 from learners.learner import Batch, Learner, ParameterGroup, StepReport, UpdateContext
+from learners.networks.block import PlainBlock
 from learners.networks.block_network import BlockNetwork
-from learners.networks.blocks import PlainBlock
 from learners.streams import Streams
 from learners.task import Task
 from specs.learners.pepita import PepitaSpec

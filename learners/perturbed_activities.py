@@ -12,8 +12,8 @@ from torch import Tensor
 from learners.dual_numbers import dual, parts
 from learners.learner import UpdateContext
 from learners.local_guesses import LocalGuesses
+from learners.networks.block import PlainBlock
 from learners.networks.block_network import BlockNetwork
-from learners.networks.blocks import PlainBlock
 from learners.networks.synapses import Synapse
 
 

@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 from learners.learner import Batch, Learner, ParameterGroup, StepReport, UpdateContext, network_groups
+from learners.networks.block import Block
 from learners.networks.block_network import BlockNetwork
-from learners.networks.blocks import Block
 from learners.streams import Streams
 from learners.task import Task, at_least_float32
 from specs.learners.predictive_coding import PredictiveCodingSpec

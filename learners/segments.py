@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from learners.context import merged
 from learners.learner import Batch, Learner, ParameterGroup, StepReport, UpdateContext
+from learners.networks.block import Block
 from learners.networks.block_network import BlockNetwork
-from learners.networks.blocks import Block
 from learners.networks.dense import DenseBlock, LastStepReadout
 from learners.networks.scope import Scoped
 from learners.padded import padded

@@ -10,7 +10,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from learners.networks.blocks import Block
+from learners.networks.block import Block
 from learners.networks.checkpointing import Checkpointing, plan, run_checkpointed
 from learners.networks.scope import BatchNorm, Dropout, Passing, Scope, Scoped, Statistics
 from learners.networks.synapses import Synapse

@@ -21,8 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from learners.networks.block import RecurrentBlock, State
 from learners.networks.block_network import BlockNetwork, widened
-from learners.networks.blocks import RecurrentBlock, State
 from learners.networks.dense import LastStepReadout
 from learners.networks.scope import Dropout
 from learners.networks.synapses import LinearSynapse

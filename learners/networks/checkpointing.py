@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from learners.networks.blocks import Block
+from learners.networks.block import Block
 
 Checkpointing = Literal["none", "sqrt", "every_k", "auto"]
 

@@ -2,8 +2,8 @@
 
 from typing import final
 
+from learners.networks.block import Block
 from learners.networks.block_network import BlockNetwork, widened
-from learners.networks.blocks import Block
 from learners.networks.conv import ConvBlock
 from learners.networks.dense import DenseBlock
 from specs.networks.cnn import CnnSpec

@@ -7,7 +7,7 @@ from typing import Literal, final
 import torch.nn.functional as F
 from torch import Tensor
 
-from learners.networks.blocks import ACTIVATIONS, PlainBlock, normalisation
+from learners.networks.block import ACTIVATIONS, PlainBlock, normalisation
 from learners.networks.scope import Dropout
 from learners.networks.synapses import ConvSynapse, LinearSynapse, initialise
 from specs.architecture import Activation, Init, Layout, Norm

@@ -6,7 +6,7 @@ from typing import final
 
 from torch import Tensor
 
-from learners.networks.blocks import ACTIVATIONS, PlainBlock, normalisation
+from learners.networks.block import ACTIVATIONS, PlainBlock, normalisation
 from learners.networks.scope import Dropout
 from learners.networks.synapses import LinearSynapse, initialise
 from specs.architecture import Activation, Init, Layout, Norm

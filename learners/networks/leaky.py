@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from learners.networks.blocks import State, TracedBlock
+from learners.networks.block import State, TracedBlock
 from learners.networks.scope import Dropout
 from learners.networks.synapses import LinearSynapse
 from specs.architecture import Layout

@@ -7,8 +7,8 @@ from typing import final
 
 from torch import Tensor
 
+from learners.networks.block import ACTIVATIONS, Block, State, normalisation
 from learners.networks.block_network import BlockNetwork, widened
-from learners.networks.blocks import ACTIVATIONS, Block, State, normalisation
 from learners.networks.dense import DenseBlock
 from learners.networks.scope import Dropout
 from learners.networks.synapses import LinearSynapse, initialise

@@ -13,8 +13,8 @@ from typing import final
 
 from torch import Tensor, nn
 
+from learners.networks.block import ACTIVATIONS, Block, State, normalisation
 from learners.networks.block_network import BlockNetwork, widened
-from learners.networks.blocks import ACTIVATIONS, Block, State, normalisation
 from learners.networks.conv import ConvBlock, PooledReadout
 from learners.networks.scope import Dropout
 from learners.networks.synapses import ConvSynapse, initialise

@@ -17,8 +17,8 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
+from learners.networks.block import ACTIVATIONS, RecurrentBlock, State
 from learners.networks.block_network import BlockNetwork, widened
-from learners.networks.blocks import ACTIVATIONS, RecurrentBlock, State
 from learners.networks.dense import LastStepReadout
 from learners.networks.leaky import LeakyUnits
 from learners.networks.scope import Dropout

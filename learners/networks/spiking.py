@@ -19,8 +19,8 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from learners.networks.block import PlainBlock
 from learners.networks.block_network import BlockNetwork, widened
-from learners.networks.blocks import PlainBlock
 from learners.networks.leaky import LeakyUnits
 from learners.networks.synapses import LinearSynapse
 from specs.architecture import Layout

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from learners.networks.attention import SelfAttention
+from learners.networks.block import ACTIVATIONS, Block, State
 from learners.networks.block_network import BlockNetwork, widened
-from learners.networks.blocks import ACTIVATIONS, Block, State
 from learners.networks.dense import LastStepReadout, MeanReadout
 from learners.networks.scope import Dropout
 from learners.networks.synapses import LinearSynapse, initialise

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from learners.e_prop import Feedback, correlated
-from learners.networks.blocks import TracedBlock
+from learners.networks.block import TracedBlock
 from learners.networks.leaky import LeakyUnits
 from learners.networks.rnn import LeakyBlock
 from learners.networks.spiking import LifBlock

@@ -6,8 +6,8 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from learners.build import build_network
+from learners.networks.block import PlainBlock, RecurrentBlock
 from learners.networks.block_network import DoesNotFit
-from learners.networks.blocks import PlainBlock, RecurrentBlock
 from learners.networks.scope import BatchNorm
 from learners.networks.synapses import Synapse
 from learners.streams import Streams

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from learners.networks.blocks import RecurrentBlock
+from learners.networks.block import RecurrentBlock
 from learners.networks.rnn import GatedBlock
 from learners.networks.spiking import SURROGATES, LifBlock, Spike, SpikeReadout, Spiking
 from specs.networks.rnn import RnnSpec
