@@ -122,9 +122,14 @@ def _pair(learner: Rule, network: Architecture) -> list[Refusal]:
     for need in sorted(learner.requires() - network.provides):
         message = f"{kind_of(type(learner))} cannot train this network: {REASONS[need]}"
         nearest = nearest_network(learner, network)
-        pointer = POINTERS.get(need, "/network/kind")
-        found.append(Refusal(pointer, f"needs_{need}", message, nearest, {"network": nearest}))
+        found.append(Refusal(_pointer(need, network), f"needs_{need}", message, nearest, {"network": nearest}))
     return found
+
+
+def _pointer(need: Need, network: Architecture) -> str:
+    """The network's field that decides it, where it has one."""
+    pointer = POINTERS.get(need, "/network/kind")
+    return pointer if pointer.removeprefix("/network/") in type(network).model_fields else "/network/kind"
 
 
 def nearest_network(learner: Rule, network: Architecture) -> dict[str, Any]:
