@@ -27,6 +27,9 @@ from learners.task import Task, at_least_float32
 from specs.architecture import Layout
 from specs.learners.local_loss import LocalLossSpec
 
+ALIKE = 1e-8
+"""Norm of a row less its mean below which its entries are all alike."""
+
 
 @final
 class LocalLoss(Learner):
@@ -150,6 +153,10 @@ def _map(shape: tuple[int, ...], layout: Layout) -> nn.Module:
 
 
 def similarities(x_BD: Tensor) -> Tensor:
-    """Cosine similarities [B,B] of rows less their own means; a row of equal entries is like no other."""
-    directions_BD = F.normalize(x_BD - x_BD.mean(1, keepdim=True), dim=1, eps=1e-8)
+    """Cosine similarities [B,B] of rows less their own means; a row of equal entries is like no other, and stays so."""
+    centred_BD = x_BD - x_BD.mean(1, keepdim=True)
+    norm_B1 = centred_BD.norm(dim=1, keepdim=True)
+    varies_B1 = norm_B1 > ALIKE
+    # Divided by a floor instead, a silent row would pull with the inverse of the floor.
+    directions_BD = torch.where(varies_B1, centred_BD / torch.where(varies_B1, norm_B1, 1.0), 0.0)
     return directions_BD @ directions_BD.T

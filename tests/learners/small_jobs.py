@@ -55,12 +55,13 @@ def learner_spec(fields: dict[str, Any]) -> Rule:
 
 
 def pairs() -> list[tuple[str, str]]:
-    """Names of every learner and network that may train together."""
+    """Names of every learner and network that may train together; a variant meets one network of each kind."""
     return [
         (learner, network)
         for learner, rule in LEARNERS.items()
         for network, architecture in NETWORKS.items()
-        if not refusals(learner_spec(rule), network_spec(architecture))
+        if (learner == rule["kind"] or network in FIRST_OF_KIND)
+        and not refusals(learner_spec(rule), network_spec(architecture))
     ]
 
 

@@ -91,7 +91,9 @@ def test_resumed_training_equals_the_uninterrupted(learner: str, network: str) -
 
 @PAIRS
 def test_micro_batches_sum_to_the_whole_batch(learner: str, network: str) -> None:
-    whole, split = job(learner, network), job(learner, network, micro_batch_size=3)
+    # Plain descent: Adam divides by the gradient's size, and so makes rounding of a vanishing gradient visible.
+    descent = {"kind": "sgd", "lr": 0.01}
+    whole, split = (job(learner, network, optimizer=descent, micro_batch_size=size) for size in (None, 3))
     mixes = whole.training.network.mixes_rows or "self_contrastive" in learner
     for small in (whole, split):
         small.run(3)
@@ -101,7 +103,7 @@ def test_micro_batches_sum_to_the_whole_batch(learner: str, network: str) -> Non
         # Rows of a pass depend on each other here, so splitting them must show.
         assert apart > 1e-8 or learner == "readout_only"
     else:
-        assert apart < 1e-9
+        assert apart < 1e-12
 
 
 @PAIRS
