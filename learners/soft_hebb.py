@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from learners.heads import Heads
 from learners.learner import Batch, Learner, ParameterGroup, StepReport, UpdateContext
+from learners.networks.block import PlainBlock
 from learners.networks.block_network import BlockNetwork
-from learners.networks.blocks import PlainBlock
 from learners.networks.synapses import Synapse
 from learners.streams import Streams
 from learners.task import Task
