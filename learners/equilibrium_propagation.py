@@ -22,8 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from learners.learner import Batch, Learner, ParameterGroup, StepReport, UpdateContext, network_groups
+from learners.networks.block import PlainBlock
 from learners.networks.block_network import BlockNetwork
-from learners.networks.blocks import PlainBlock
 from learners.streams import Streams
 from learners.task import Task, at_least_float32
 from specs.learners.equilibrium_propagation import EquilibriumPropagationSpec
