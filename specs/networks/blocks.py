@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from specs.architecture import INIT, LAYOUTS, MAX_BLOCKS, Architecture, Init, Layout, Provision
+from specs.architecture import BOUNDED, INIT, LAYOUTS, MAX_BLOCKS, Architecture, Init, Layout, Provision, by_norm
 from specs.layers import (
     ActivationLayer,
     ConvLayer,
@@ -117,8 +117,10 @@ class BlocksSpec(Architecture):
         offered: set[Provision] = {"synapse", "hidden_block"}
         if all(is_plain(block) for block in self.blocks()):
             offered.add("plain_block")
-        if not any(isinstance(layer, NormLayer) and layer.norm == "batch" for layer in self._all_layers()):
-            offered.add("batch_free")
+        norms = {layer.norm for layer in self._all_layers() if isinstance(layer, NormLayer)}
+        offered |= by_norm("batch" if "batch" in norms else "layer" if norms else "none")
+        if all(is_bounded(block) for block in self.blocks()):
+            offered.add("bounded_activation")
         if self.depth <= (2 if any(isinstance(layer, ConvLayer) for layer in self.layers) else 3):
             offered.add("shallow")
         return frozenset(offered)
@@ -159,6 +161,12 @@ def is_plain(block: tuple[LayerSpec, ...]) -> bool:
         return False
     kinds = [type(layer).model_fields["kind"].default for layer in rest]
     return kinds == [kind for kind in IN_A_PLAIN_BLOCK if kind in kinds]
+
+
+def is_bounded(block: tuple[LayerSpec, ...]) -> bool:
+    """Whether a block's units end in a bounded activation."""
+    functions = [layer.function for layer in block if isinstance(layer, ActivationLayer)]
+    return bool(functions) and functions[-1] in BOUNDED
 
 
 def widened_shape(shape: Shape, extra: int) -> Shape:

@@ -264,6 +264,14 @@ def test_plain_blocks_are_offered_where_all_are_plain(written: list[dict[str, An
     assert ("plain_block" in layers(*written).provides) == plain
 
 
+def test_bounded_is_a_network_whose_blocks_all_are() -> None:
+    tanh, relu = ({"kind": "activation", "function": function} for function in ("tanh", "relu"))
+    assert {"bounded_activation", "norm_free"} <= layers(LINEAR, tanh, LINEAR, tanh).provides
+    assert "bounded_activation" not in layers(LINEAR, tanh, LINEAR, relu).provides
+    assert "bounded_activation" not in layers(LINEAR, tanh, LINEAR).provides
+    assert "norm_free" not in layers(LINEAR, {"kind": "norm"}, tanh).provides
+
+
 def test_batch_normalisation_is_found_inside_a_residual() -> None:
     inner = [{"kind": "norm", "norm": "batch"}, LINEAR]
     assert "batch_free" not in layers({"kind": "residual", "layers": inner}).provides
