@@ -41,7 +41,6 @@ LEARNERS: dict[str, dict[str, Any]] = {
     for rule in LEARNER_SPECS
     for fields in ({}, *rule.variants)
 }
-FIRST_OF_KIND = {next(iter(spec.small)) for spec in NETWORK_SPECS}
 
 
 def network_spec(fields: dict[str, Any]) -> Architecture:
@@ -55,14 +54,27 @@ def learner_spec(fields: dict[str, Any]) -> Rule:
 
 
 def pairs() -> list[tuple[str, str]]:
-    """Names of every learner and network that may train together; a variant meets one network of each kind."""
+    """Names of every learner and network that may train together; a variant meets one network of each layout."""
     return [
         (learner, network)
         for learner, rule in LEARNERS.items()
-        for network, architecture in NETWORKS.items()
-        if (learner == rule["kind"] or network in FIRST_OF_KIND)
-        and not refusals(learner_spec(rule), network_spec(architecture))
+        for network in (fitting(rule) if learner == rule["kind"] else one_of_each_layout(fitting(rule)))
     ]
+
+
+def fitting(rule: dict[str, Any]) -> list[str]:
+    """Names of the networks that the rule trains."""
+    return [name for name, fields in NETWORKS.items() if not refusals(learner_spec(rule), network_spec(fields))]
+
+
+def one_of_each_layout(networks: list[str]) -> list[str]:
+    """The first network with a hidden block that reads vectors, the first for images and the first for sequences."""
+    first: dict[int, str] = {}
+    for name in networks:
+        network = network_spec(NETWORKS[name])
+        if network.depth > 0:
+            first.setdefault(len(shape_for(network)), name)
+    return list(first.values())
 
 
 @dataclass
