@@ -13,7 +13,7 @@ from torch.nn import Parameter
 
 from learners.learner import Batch, UpdateContext
 from learners.networks.block_network import BlockNetwork
-from learners.networks.blocks import PlainBlock
+from learners.networks.block import PlainBlock
 from learners.networks.synapses import LinearSynapse, Synapse
 from learners.population import Population
 from learners.task import Task

@@ -26,6 +26,7 @@ Provision = Literal[
     "norm_free",
     "shallow",
     "bounded_activation",
+    "invertible",
 ]
 Activation = Literal[
     "relu", "tanh", "sigmoid", "hard_sigmoid", "gelu", "silu", "elu", "leaky_relu", "softplus", "identity"
@@ -36,6 +37,7 @@ Width = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
 Widths = Annotated[tuple[Width, ...], Field(strict=False, max_length=MAX_BLOCKS)]
 
 BOUNDED: frozenset[Activation] = frozenset({"tanh", "sigmoid", "hard_sigmoid"})
+INVERTIBLE: frozenset[Activation] = frozenset({"tanh", "sigmoid", "leaky_relu", "identity"})
 
 LAYOUTS: dict[int, Layout] = {1: "vector", 2: "sequence", 3: "image"}
 LAYOUT_NAMES: dict[Layout, str] = {

@@ -20,6 +20,7 @@ REASONS: dict[Need, str] = {
     "recurrent_block": "it needs blocks that step through time",
     "traced_block": "it needs units whose eligibility traces it knows: spiking ones, or an rnn of cell leaky",
     "shallow": "an error that goes in with the input carries through a few layers only (published: one to three)",
+    "invertible": "it inverts blocks: of one width, without norm or dropout, with an activation that has an inverse",
     "batch_free": "batch normalisation couples the rows that it must tell apart",
     "norm_free": "a norm couples units that it changes one by one, and holds weights that it does not train",
     "bounded_activation": "its units feed back on each other, and settle only where their activation is bounded",

@@ -21,6 +21,7 @@ Need = Literal[
     "norm_free",
     "shallow",
     "bounded_activation",
+    "invertible",
 ]
 CLASSES: frozenset[TaskName] = frozenset({"classification", "sequence_classification"})
 ANY_TASK: frozenset[TaskName] = CLASSES | {"regression"}

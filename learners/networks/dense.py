@@ -34,7 +34,7 @@ class DenseBlock(PlainBlock):
         initialise(self.synapse, init)
         self.norm = normalisation(norm, outputs, "vector")
         self.dropout = Dropout(dropout) if dropout > 0 else None
-        self._nonlinearity = ACTIVATIONS[activation]
+        self.nonlinearity = ACTIVATIONS[activation]
 
     def drive(self, x: Tensor) -> Tensor:
         drive_BD: Tensor = self.synapse(x.flatten(1) if x.dim() > 2 else x)
@@ -43,7 +43,7 @@ class DenseBlock(PlainBlock):
     def activate(self, z: Tensor) -> Tensor:
         if self.norm is not None:
             z = self.norm(z)
-        z = self._nonlinearity(z)
+        z = self.nonlinearity(z)
         return z if self.dropout is None else self.dropout(z)
 
 

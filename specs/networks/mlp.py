@@ -11,6 +11,7 @@ from specs.architecture import (
     BOUNDED,
     DROPOUT,
     INIT,
+    INVERTIBLE,
     NORM,
     Activation,
     Architecture,
@@ -36,6 +37,7 @@ class MlpSpec(Architecture):
     small: ClassVar[dict[str, JobBody]] = {
         "mlp": {"hidden": [7, 6]},
         "linear": {"hidden": []},
+        "mlp square": {"hidden": [6, 6, 6], "activation": "tanh"},
         "mlp residual": {"hidden": [7, 7, 5], "residual": True, "norm": "layer", "activation": "gelu"},
         "mlp bounded": {"hidden": [7, 6], "activation": "tanh", "dropout": 0.25},
         "mlp batch dropout": {"hidden": [7, 6], "norm": "batch", "dropout": 0.25},
@@ -45,6 +47,7 @@ class MlpSpec(Architecture):
         {"norm": "none"},
         {"residual": False, "norm": "none"},
         {"residual": False, "norm": "none", "activation": "hard_sigmoid"},
+        {"residual": False, "norm": "none", "dropout": 0.0, "activation": "tanh", "hidden": [256, 256]},
     )
 
     kind: Literal["mlp"] = "mlp"
@@ -80,7 +83,15 @@ class MlpSpec(Architecture):
                 offered.add("plain_block")
         if len(self.hidden) <= 3:
             offered.add("shallow")
+        if "plain_block" in offered and self._is_invertible:
+            offered.add("invertible")
         return frozenset(offered)
+
+    @property
+    def _is_invertible(self) -> bool:
+        """Whether every block above the first is one to one."""
+        plain = self.norm == "none" and self.dropout == 0 and self.activation in INVERTIBLE
+        return plain and len(set(self.hidden)) == 1
 
     def parameters(self, signature: DataSignature, *, extra_inputs: int = 0) -> int | None:
         inputs = math.prod(signature.input_shape) + extra_inputs
