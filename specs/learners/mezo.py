@@ -34,8 +34,8 @@ class MezoSpec(Rule):
         "name": "mezo-digits",
         "dataset": {"kind": "builtin", "name": "digits"},
         "network": {"kind": "mlp", "hidden": [32]},
-        "learner": {"kind": "mezo"},
-        "optimizer": {"kind": "sgd", "lr": 0.001},
+        "learner": {"kind": "mezo", "num_directions": 8},
+        "optimizer": {"kind": "sgd", "lr": 0.03},
         "training": {"epochs": 40, "batch_size": 64, "seed": 0},
     }
     claims_that_do_not_hold: ClassVar[tuple[str, ...]] = (
