@@ -29,7 +29,7 @@ Provision = Literal[
     "invertible",
 ]
 Activation = Literal[
-    "relu", "tanh", "sigmoid", "hard_sigmoid", "gelu", "silu", "elu", "leaky_relu", "softplus", "identity"
+    "relu", "tanh", "sigmoid", "hard_sigmoid", "gelu", "silu", "elu", "leaky_relu", "softplus", "step", "identity"
 ]
 Norm = Literal["none", "batch", "layer"]
 Init = Literal["default", "kaiming", "xavier", "orthogonal", "zeros"]
@@ -46,7 +46,10 @@ LAYOUT_NAMES: dict[Layout, str] = {
     "sequence": "sequences [T,I]",
 }
 
-ACTIVATION = "element-wise nonlinearity of every block"
+ACTIVATION = (
+    "element-wise nonlinearity of every block; step is 0 or 1 and its derivative 0, so rules that differentiate cannot "
+    "train what is below it"
+)
 NORM = (
     "normalisation between weights and nonlinearity: none, batch (running statistics; with micro-batches each part is "
     "normalised by itself, so results depend on micro_batch_size), or layer"

@@ -26,6 +26,8 @@ ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "elu": F.elu,
     "leaky_relu": F.leaky_relu,
     "softplus": F.softplus,
+    # 0 or 1 (0.5 at 0). Its derivative is 0 everywhere, and PyTorch's for sign says so: no error comes through.
+    "step": lambda z: (torch.sign(z) + 1) / 2,
     "identity": lambda z: z,
 }
 
