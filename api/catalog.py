@@ -13,6 +13,7 @@ from specs.networks import NETWORK_SPECS
 from specs.optimizers import OptimizerSpec, Update
 from specs.papers import Equivalence, Paper, PublishedResult, ReferenceResult
 from specs.plausibility import PlausibilityCard, measured_cards
+from specs.recipe import Lesson
 from specs.recipes import RECIPES, RecipeRequest
 from specs.signature import DataSignature
 
@@ -82,6 +83,7 @@ class RecipeEntry(Entry):
 
     paper: str
     spec: dict[str, Any] = Field(description="what it stands for")
+    lesson: Lesson | None = Field(description="of a recipe that is meant to fail: what it shows, and what mends it")
     example: dict[str, Any]
 
 
@@ -181,6 +183,7 @@ def recipes() -> list[RecipeEntry]:
             summary=recipe.description,
             paper=recipe.paper,
             spec=recipe.spec,
+            lesson=recipe.lesson,
             example={"recipe": recipe.name},
             fields=RecipeRequest.model_json_schema(),
         )
