@@ -4,6 +4,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from math import prod
 from typing import Any, final
 
@@ -20,6 +21,7 @@ from learners.padded import padded
 from learners.parts import Part, joined, load_states, own_tensors, quantities, states
 from learners.streams import Streams
 from learners.task import Handed, HandedError, HandedTarget, Task, at_least_float32
+from specs.architecture import Layout
 from specs.hybrid_phases import SegmentSpec
 
 
@@ -46,9 +48,12 @@ class SegmentChain(Learner):
             handed = None if handover == "none" else _task_of(handover, shapes[high - 1])
             readout = None
             if not top and handed is None:
-                readout = _readout(network, high - 1, shapes, task, streams.child(f"parts.{index}"), index)
-                readouts[f"readout_{index}"] = readout
-            view = network.segment(low, len(network.stages) if top else high, readout=readout)
+                readout = partial(_readout, shapes[high - 1], network.stages[high - 1].layout, task)
+            with streams.child(f"parts.{index}").initialising("readout"):
+                view = network.segment(low, len(network.stages) if top else high, readout=readout)
+            if readout is not None and view.readout is not None:
+                _place(view.readout, network, f"parts.{index}.readout.")
+                readouts[f"readout_{index}"] = view.readout
             self._trunks.append(view if readout is None else network.segment(low, high))
             self._handed.append(handed)
             self._shares.append(len(view.stages) / len(network.stages))
@@ -122,20 +127,17 @@ def _task_of(handover: str, shape: tuple[int, ...]) -> Handed:
     return HandedError(prod(shape)) if handover == "error" else HandedTarget(prod(shape))
 
 
-def _readout(
-    network: BlockNetwork, below: int, shapes: list[tuple[int, ...]], task: Task, streams: Streams, index: int
-) -> Block:
-    """A linear read-out on the output of stage ``below``, in the network's scope."""
-    shape, layout = shapes[below], network.stages[below].layout
-    with streams.initialising("readout"):
-        made: Block
-        if layout == "sequence":
-            made = LastStepReadout(shape[-1], task.outputs)
-        else:
-            made = DenseBlock(prod(shape), task.outputs, activation="identity")
+def _readout(shape: tuple[int, ...], layout: Layout, task: Task) -> Block:
+    """A linear read-out of outputs of this shape; of a sequence, of its last step."""
+    if layout == "sequence":
+        return LastStepReadout(shape[-1], task.outputs)
+    return DenseBlock(prod(shape), task.outputs, activation="identity")
+
+
+def _place(readout: Block, network: BlockNetwork, path: str) -> None:
+    """Puts a read-out where the network is, and into its scope."""
     first = next(network.parameters())
-    made.to(device=first.device, dtype=first.dtype)
-    for name, module in made.named_modules():
+    readout.to(device=first.device, dtype=first.dtype)
+    for name, module in readout.named_modules():
         if isinstance(module, Scoped):
-            module.scope, module.path = network.scope, f"parts.{index}.readout.{name}"
-    return made
+            module.scope, module.path = network.scope, path + name

@@ -4,7 +4,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from copy import deepcopy
 from math import prod
 
 import torch
@@ -97,16 +96,17 @@ class BlockNetwork(nn.Module):
         self._checkpointing = (mode, every_k)
         self._checkpointed = plan(mode, len(self.blocks), every_k)
 
-    def segment(self, low: int, high: int, *, readout: Block | None = None) -> "BlockNetwork":
+    def segment(self, low: int, high: int, *, readout: Callable[[], Block] | None = None) -> "BlockNetwork":
         """A view of stages ``low`` to ``high - 1``: the same modules, the same scope, their names in the whole.
 
-        A segment that ends below the network's read-out may be given a ``readout`` of its own.
+        A segment that ends below the network's read-out may make a ``readout`` of its own.
         """
         with_readout = self.readout is not None and high == len(self.stages)
         blocks = self.stages[low : high - 1 if with_readout else high]
         input_shape = self.input_shape if low == 0 else self.shapes()[low - 1]
         layout = self.input_layout if low == 0 else self.stages[low - 1].layout
-        ends_with = self.readout if with_readout else readout
+        made = None if readout is None else readout()
+        ends_with = self.readout if with_readout else made
         view = BlockNetwork(blocks, ends_with, input_shape=input_shape, input_layout=layout)
         view.names = self.names[low : low + len(blocks)] + ([] if ends_with is None else ["readout"])
         view.scope = self.scope
@@ -115,7 +115,7 @@ class BlockNetwork(nn.Module):
         view.checkpoint_activations(mode, every_k=every_k)
         if self._rebuild is not None:
             whole = self._rebuild
-            view.build_with(lambda: whole().segment(low, high, readout=deepcopy(readout)))
+            view.build_with(lambda: whole().segment(low, high, readout=readout))
         return view
 
     def copies(self, number: int, streams: Streams) -> "list[BlockNetwork]":

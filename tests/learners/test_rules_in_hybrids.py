@@ -43,12 +43,19 @@ def hybrids(rule: type[Rule]) -> dict[str, dict[str, Any]]:
     return found
 
 
+def networks(hybrid: dict[str, Any]) -> list[str]:
+    """The families that it trains; where it is choosy, the deepest network that it does."""
+    rule = learner_spec(hybrid)
+    fitting = [name for name in NETWORKS if not refusals(rule, network_spec(NETWORKS[name]))]
+    deepest = sorted(fitting, key=lambda name: -network_spec(NETWORKS[name]).depth)[:1]
+    return [name for name in dict.fromkeys(FAMILIES) if name in fitting] or deepest
+
+
 CASES = [
     (kind_of(rule), place, network)
     for rule in RULES
     for place, fields in hybrids(rule).items()
-    for network in dict.fromkeys(FAMILIES)
-    if not refusals(learner_spec(fields), network_spec(NETWORKS[network]))
+    for network in networks(fields)
 ]
 
 
