@@ -71,7 +71,10 @@ class TrainingSpec(Spec):
     evaluate_every_epochs: int = Field(default=1, ge=1, le=MAX_STEPS)
     checkpoint_every_s: float = Field(default=60, gt=0, le=86_400, description="seconds between two checkpoints")
     activation_checkpointing: Literal["none", "sqrt", "every_k", "auto"] = Field(
-        default="none", description="recompute activations in the backward pass; the same gradients in less memory"
+        default="none",
+        description="recompute activations in the backward pass; the same gradients in less memory: sqrt (about "
+        "sqrt(n) groups of n blocks), every_k (groups of checkpoint_every_k blocks), auto (the groups that hold the "
+        "fewest bytes, by what each block is measured to store)",
     )
     checkpoint_every_k: int = Field(default=1, ge=1, le=10_000, description="blocks per recomputed group (every_k)")
     on_nan: Literal["stop", "continue"] = Field(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from learners.networks.block import Block
-from learners.networks.checkpointing import Checkpointing, plan, run_checkpointed
+from learners.networks.checkpointing import Checkpointing, Stored, measured, per_row, plan, run_checkpointed
 from learners.networks.scope import BatchNorm, Dropout, Passing, Scope, Scoped, Statistics
 from learners.networks.synapses import Synapse
 from learners.streams import Streams
@@ -94,7 +94,21 @@ class BlockNetwork(nn.Module):
     def checkpoint_activations(self, mode: Checkpointing, *, every_k: int = 1) -> None:
         """Chooses which blocks ``forward`` recomputes; gradients stay equal bit for bit."""
         self._checkpointing = (mode, every_k)
-        self._checkpointed = plan(mode, len(self.blocks), every_k)
+        self._checkpointed = plan(mode, len(self.blocks), every_k, measure=self._measured)
+
+    def _measured(self) -> list[Stored]:
+        """Bytes per row that every block stores. Draws nothing and moves no statistics."""
+        training = self.training
+        self.train()
+        few, many = (self._measured_with(rows) for rows in (2, 4))
+        self.train(training)
+        return per_row(few, many, 2)
+
+    def _measured_with(self, rows: int) -> list[Stored]:
+        first = next(self.parameters())
+        x = torch.zeros((rows, *self.input_shape), dtype=first.dtype, device=first.device)
+        with self.passing(self.scope.step, 0, (0, rows, rows), "batch"):
+            return measured(self.stages[: len(self.blocks)], x)
 
     def segment(self, low: int, high: int, *, readout: Callable[[], Block] | None = None) -> "BlockNetwork":
         """A view of stages ``low`` to ``high - 1``: the same modules, the same scope, their names in the whole.
