@@ -9,40 +9,25 @@ With z = backbone(x, h) and elapsed time t, the state becomes (Eq. 10)
 
 What differs from the paper: every row has its own elapsed time at every step. Wired networks have one cell per layer of
 neurons and no backbone, as in the authors' code. The input's share of every product is taken for the whole sequence at
-once, and all heads are one product.
+once, and all heads are one product. Where only first gradients are asked for, the loop is one node of the graph.
 """
 
 # B = rows, T = time, I = inputs, H = units, U = backbone units, N = number of heads
 
-from collections.abc import Callable
 from typing import final
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from learners.networks.block import RecurrentBlock, State
 from learners.networks.block_network import BlockNetwork, widened
+from learners.networks.cfc_sequence import BACKBONE_ACTIVATIONS, Shape, combined, over_time
 from learners.networks.dense import LastStepReadout
 from learners.networks.scope import Dropout
 from learners.networks.synapses import LinearSynapse
 from learners.networks.wiring import Wiring, wire
 from specs.architecture import Layout
 from specs.networks.cfc import CfcSpec
-
-
-def lecun_tanh(z: Tensor) -> Tensor:
-    """LeCun's scaled hyperbolic tangent."""
-    return 1.7159 * torch.tanh(0.666 * z)
-
-
-BACKBONE_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "lecun_tanh": lecun_tanh,
-    "tanh": torch.tanh,
-    "relu": torch.relu,
-    "gelu": F.gelu,
-    "silu": F.silu,
-}
 
 
 @final
@@ -100,14 +85,25 @@ class CfcCell(nn.Module):
                 z = self._nonlinearity(layer(z))
             z = self.heads(z)
         # Under autocast products are bfloat16; the state and the times stay in the weights' precision.
-        z = z.to(t_B1.dtype)
-        if self.mode == "pure":
-            decay = torch.exp(-t_B1 * (self.w_tau.abs() + z.abs()))
-            return self.amplitude - self.amplitude * decay * z
-        values, a, b = torch.split_with_sizes(z, [2 * self.units, self.units, self.units], 1)
-        f, g = torch.tanh(values).chunk(2, 1)
-        gate = torch.sigmoid(torch.addcmul(b, a, t_B1))
-        return torch.addcmul(f, gate, g) if self.mode == "no_gate" else torch.lerp(f, g, gate)
+        own = (self.w_tau, self.amplitude) if self.mode == "pure" else ()
+        return combined(self.mode, z.to(t_B1.dtype), t_B1, own)
+
+    def over_time(self, projected_TBU: Tensor, h_BH: Tensor, t_TB1: Tensor) -> Tensor:
+        """The states [T,B,H] after all inputs."""
+        states = None
+        if self.recurrent.scope.rule is None:
+            products = [*self._deeper, *([] if self.heads is None else [self.heads])]
+            tensors = [tensor for one in products for tensor in (one.weight, one.bias) if tensor is not None]
+            own = (self.w_tau, self.amplitude) if self.mode == "pure" else ()
+            shape = Shape(self.mode, self._nonlinearity, len(products))
+            states = over_time(shape, (projected_TBU, h_BH, t_TB1, self.recurrent.weight, *tensors, *own))
+        if states is not None:
+            return states
+        outputs = []
+        for projected_BU, t_B1 in zip(projected_TBU.unbind(), t_TB1.unbind(), strict=True):
+            h_BH = self.advance(projected_BU, h_BH, t_B1)
+            outputs.append(h_BH)
+        return torch.stack(outputs)
 
 
 @final
@@ -157,35 +153,27 @@ class CfcBlock(RecurrentBlock):
     def forward(self, x: Tensor, state: State = None, dt: Tensor | None = None) -> tuple[Tensor, State]:
         rows, steps, _ = x.shape
         state = self.initial(rows) if state is None else state
-        times = (x.new_ones(steps, rows) if dt is None else dt.T).unsqueeze(2).unbind()
+        times = (x.new_ones(steps, rows) if dt is None else dt.T).unsqueeze(2)
         y_BTM, after = self._layer_by_layer(x, state, times) if self.memory is None else self._mixed(x, state, times)
         return (y_BTM if self.dropout is None else self.dropout(y_BTM)), after
 
-    def _layer_by_layer(
-        self, x: Tensor, state: tuple[Tensor, ...], times: tuple[Tensor, ...]
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def _layer_by_layer(self, x: Tensor, state: tuple[Tensor, ...], t_TB1: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Each layer of neurons needs only itself and the layer below: it runs over the whole sequence at once."""
         x_TBI = x.transpose(0, 1)
         last = []
         for cell, h_BH in zip(self._cells, torch.split_with_sizes(state[0], self._sizes, 1), strict=True):
-            outputs = []
-            for projected_BU, t_B1 in zip(cell.project(x_TBI).unbind(), times, strict=True):
-                h_BH = cell.advance(projected_BU, h_BH, t_B1)
-                outputs.append(h_BH)
-            x_TBI = torch.stack(outputs)
-            last.append(h_BH)
+            x_TBI = cell.over_time(cell.project(x_TBI), h_BH, t_TB1)
+            last.append(x_TBI[-1])
         return x_TBI.transpose(0, 1), (torch.cat(last, 1),)
 
-    def _mixed(
-        self, x: Tensor, state: tuple[Tensor, ...], times: tuple[Tensor, ...]
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def _mixed(self, x: Tensor, state: tuple[Tensor, ...], t_TB1: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The memory reads all layers at every step, so they advance together."""
         assert self.memory is not None
         x_TBI = x.transpose(0, 1)
         h_BH, c_BH = state
         outputs = []
         first, remembered = self._cells[0].project(x_TBI).unbind(), self.memory.project(x_TBI).unbind()
-        for projected_BU, kept, t_B1 in zip(first, remembered, times, strict=True):
+        for projected_BU, kept, t_B1 in zip(first, remembered, t_TB1.unbind(), strict=True):
             h_BH, c_BH = self.memory.advance(kept, h_BH, c_BH)
             layers: list[Tensor] = []
             for index, (cell, own_BH) in enumerate(
