@@ -36,7 +36,7 @@ class EquilibriumPropagationSpec(Rule):
         "dataset": {"kind": "builtin", "name": "digits"},
         "network": {"kind": "mlp", "hidden": [128], "activation": "hard_sigmoid"},
         "learner": {"kind": "equilibrium_propagation"},
-        "optimizer": {"kind": "adam", "lr": 0.001},
+        "optimizer": {"kind": "adam", "lr": 0.002},
         "training": {"epochs": 20, "batch_size": 64, "seed": 0},
     }
     published_result: ClassVar[PublishedResult | None] = PublishedResult(
@@ -58,14 +58,20 @@ class EquilibriumPropagationSpec(Rule):
     variants: ClassVar[tuple[JobBody, ...]] = ({"nudge": "one_sided"}, {"readout": "apart"}, {"tolerance": 1e-3})
 
     kind: Literal["equilibrium_propagation"] = "equilibrium_propagation"
-    nudging_strength: float = Field(default=0.1, gt=0, le=10, description="beta: factor on the loss in nudged phases")
+    nudging_strength: float = Field(default=0.5, gt=0, le=10, description="beta: factor on the loss in nudged phases")
     nudge: Literal["one_sided", "symmetric"] = Field(
         default="symmetric",
         description="one_sided compares +beta with the free state (bias of order beta), symmetric +beta with -beta "
         "(order beta squared)",
     )
-    num_free_steps: int = Field(default=20, ge=1, le=4096, description="T1: steps of the free phase and of prediction")
-    num_nudged_steps: int = Field(default=4, ge=1, le=4096, description="T2: steps of a nudged phase")
+    num_free_steps: int = Field(default=10, ge=1, le=4096, description="T1: steps of the free phase and of prediction")
+    num_nudged_steps: int = Field(
+        default=4,
+        ge=1,
+        le=4096,
+        description="T2: steps of a nudged phase; a nudge moves one block down each step, so fewer than there are "
+        "blocks leave the lowest without any",
+    )
     tolerance: float = Field(
         default=0.0,
         ge=0,

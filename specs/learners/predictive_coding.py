@@ -82,15 +82,16 @@ class PredictiveCodingSpec(Rule):
         default=None,
         ge=0,
         le=4096,
-        description="T: steps of inference before the weights learn; null: 8 (strict), 4 (error_based), one per hidden "
-        "block (fixed_prediction). zero_divergence always takes one per hidden block",
+        description="T: steps of inference before the weights learn; null: two per hidden block and at least 4 "
+        "(strict), 4 (error_based), one per hidden block (fixed_prediction). zero_divergence always takes one per "
+        "hidden block. With fewer than one, strict inference leaves the lowest blocks without any error",
     )
     inference_rate: float | None = Field(
         default=None,
         gt=0,
         le=2,
-        description="gamma: step size of inference; null: 0.3 (strict, error_based) or 1 (fixed_prediction, "
-        "zero_divergence)",
+        description="gamma: step size of inference; null: 0.1 (strict, error_based) or 1 (fixed_prediction, "
+        "zero_divergence). Weights grow in training, and with them the energy's curvature: 0.3 may diverge later",
     )
     output_weight: float = Field(
         default=1.0,
@@ -115,13 +116,13 @@ class PredictiveCodingSpec(Rule):
         """gamma in this mode."""
         if self.inference_rate is not None:
             return self.inference_rate
-        return 0.3 if self.mode in ("strict", "error_based") else 1.0
+        return 0.1 if self.mode in ("strict", "error_based") else 1.0
 
     def steps(self, hidden: int) -> int:
         """T in this mode on a network of ``hidden`` blocks below its last."""
         if self.inference_steps is not None:
             return self.inference_steps
-        return {"strict": 8, "error_based": 4}.get(self.mode, hidden)
+        return {"strict": max(4, 2 * hidden), "error_based": 4}.get(self.mode, hidden)
 
     @property
     def carries_the_exact_error(self) -> bool:

@@ -169,7 +169,7 @@ def test_inference_lowers_the_energy_and_comes_to_rest(mode: str) -> None:
 
 @pytest.mark.parametrize("mode", ["fixed_prediction", "zero_divergence", "strict"])
 def test_error_handed_below_is_the_slope_in_the_input(mode: str) -> None:
-    options = {"output_weight": 1e-4, "inference_steps": 120} if mode == "strict" else {}
+    options = {"output_weight": 1e-4, "inference_steps": 120, "inference_rate": 0.6} if mode == "strict" else {}
     small = job(SEEDS[0], mode, depth=2, **options)
     x, y = small.batch.x, small.batch.y
     asking = Batch(x, y, None, 1.0, (0, len(x), len(x)), needs_input_error=True)
