@@ -13,6 +13,7 @@ from specs.kinds import Spec
 from specs.learners import LEARNER_SPECS, LearnerSpec
 from specs.networks import NetworkSpec
 from specs.optimizers import OptimizerSpec
+from specs.rule import Rule
 from specs.training import TrainingSpec
 
 MOST_LEARNERS = 64
@@ -56,11 +57,15 @@ class ComparedLearner(Spec):
     )
 
 
-def _form(entry: Any) -> str:
+def _form(entry: Any) -> str | None:
+    """Which of its three forms an entry has; None: no form at all, which is refused."""
     if isinstance(entry, str):
         return "name"
-    fields = entry if isinstance(entry, dict) else vars(entry)
-    return "section" if "kind" in fields else "entry"
+    if isinstance(entry, dict):
+        return "section" if "kind" in entry else "entry"
+    if isinstance(entry, Rule):
+        return "section"
+    return "entry" if isinstance(entry, ComparedLearner) else None
 
 
 def _as_entry(entry: Any) -> ComparedLearner:
