@@ -12,8 +12,8 @@ from torch.func import functional_call
 from torch.nn import Parameter
 
 from learners.learner import Batch, UpdateContext
-from learners.networks.block_network import BlockNetwork
 from learners.networks.block import PlainBlock
+from learners.networks.block_network import BlockNetwork
 from learners.networks.synapses import LinearSynapse, Synapse
 from learners.population import Population
 from learners.task import Task

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from learners.inverses import ExactInverse, Inverse, LearnedInverse
 from learners.learner import Batch, Learner, ParameterGroup, StepReport, UpdateContext, network_groups
-from learners.networks.block_network import BlockNetwork
 from learners.networks.block import PlainBlock
+from learners.networks.block_network import BlockNetwork
 from learners.streams import Streams
 from learners.task import Task
 from specs.learners.target_propagation import TargetPropagationSpec
