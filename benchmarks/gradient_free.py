@@ -105,6 +105,7 @@ def main(rounds: int) -> None:
     steps = {
         "backprop": product({"kind": "backprop"}),
         "mezo": product({"kind": "mezo"}),
+        "es low rank 1, one pair": product({**dense, "rank": 1, "population_size": 2, "shaping": "raw"}),
         "forward gradient, weights": product({"kind": "forward_gradient", "perturb": "weights"}),
         "forward gradient, activities": product({"kind": "forward_gradient"}),
         "forward gradient, local guess": product({"kind": "forward_gradient", "guess": "local"}),

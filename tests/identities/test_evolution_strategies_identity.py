@@ -110,6 +110,24 @@ def test_error_of_the_raw_estimate_falls_as_one_over_its_members(rank: int | Non
         assert 0.5 < errors[1] / ((len(gradient) + 1) / 64) < 2
 
 
+@pytest.mark.parametrize("shaping", ["raw", "rank"])
+def test_alignment_is_what_the_spec_expects(shaping: str) -> None:
+    """Over a small sigma, where a loss along a direction is a line."""
+    small = job(TANH, SEEDS[1], population_size=64, perturbation_scale=1e-4, shaping=shaping)
+    gradient, cosines = exact(small), []
+    for step in range(24):
+        small.step = step
+        found = flat(small.gradients())
+        cosines.append(float(torch.dot(found, gradient) / found.norm() / gradient.norm()))
+    spec = small.training.learner.spec  # type: ignore[attr-defined]
+    expected = spec.expected_alignment(size=len(gradient), noise=1.0)
+    assert sum(cosines) / len(cosines) == pytest.approx(expected, abs=0.1)
+    # One pair in the place of 32 would be far away.
+    assert (
+        expected - spec.model_copy(update={"population_size": 2}).expected_alignment(size=len(gradient), noise=1) > 0.3
+    )
+
+
 def population(small: SmallJob, members: int) -> tuple[LowRankPopulation, Tensor]:
     """The population of step 0 with its noise still there, and its losses."""
     assert isinstance(small.training.learner, EvolutionStrategies)
