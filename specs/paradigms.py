@@ -47,6 +47,7 @@ def paradigms() -> Iterator[Recipe]:
         name="gradient_free",
         description="Two forward passes estimate the slope along a random direction: memory of inference.",
     )
+    yield _rule("evolution_strategies", name="evolution")
     yield _rule("soft_hebb", name="hebbian")
     yield Recipe(
         name="liquid",

@@ -34,6 +34,10 @@ class ForwardGradientSpec(Rule):
         "optimizer": {"kind": "adam", "lr": 0.002},
         "training": {"epochs": 20, "batch_size": 64, "seed": 0},
     }
+    claims_that_do_not_hold: ClassVar[tuple[str, ...]] = (
+        "Faster than backpropagation: an implementation by others saw no speed-up, and backprop's steps were faster "
+        "(orobix/fwdgrad); the relative error over K directions in D weights is sqrt((D + 1) / K).",
+    )
     variants: ClassVar[tuple[JobBody, ...]] = (
         {"perturb": "weights", "num_directions": 2},
         {"guess": "local"},
