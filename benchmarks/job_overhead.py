@@ -12,7 +12,6 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import httpx2
 
 from afterprop.client import Client
 from benchmarks.measuring import keep, median, ratios, spread
+from benchmarks.stack import fresh_stack
 
 EPOCHS, BATCH = 5, 128
 JOB: dict[str, Any] = {
@@ -83,7 +83,6 @@ def first_step_ms(client: Client) -> float:
 
 
 def api_memory_mb(url: str) -> float:
-
     found = re.search(r"^process_resident_memory_bytes (\S+)$", httpx2.get(f"{url}/metrics").text, re.MULTILINE)
     assert found, "/metrics says nothing of the API's memory"
     return float(found.group(1)) / 2**20
@@ -133,32 +132,9 @@ def main() -> None:
     if url:
         figures = run(url, given.data_dir, pairs=given.pairs, first_steps=given.first_steps)
     else:
-        figures = _on_a_fresh_stack(given)
+        with fresh_stack(given.data_dir) as own:
+            figures = run(own, given.data_dir, pairs=given.pairs, first_steps=given.first_steps)
     print("kept in", keep("job_overhead", figures))
-
-
-def _on_a_fresh_stack(given: argparse.Namespace) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as state:
-        command = [
-            sys.executable,
-            "-m",
-            "afterprop.cli",
-            "up",
-            "--state-dir",
-            state,
-            "--port",
-            "0",
-            "--data-dir",
-            str(given.data_dir),
-        ]
-        up = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        try:
-            assert up.stdout is not None
-            url = next(found.group() for line in up.stdout if (found := re.search(r"http://[\w.:]+", line)))
-            return run(url, given.data_dir, pairs=given.pairs, first_steps=given.first_steps)
-        finally:
-            up.terminate()
-            up.wait()
 
 
 if __name__ == "__main__":
