@@ -20,8 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from learners.networks.block import RecurrentBlock, State
 from learners.networks.block_network import BlockNetwork, widened
-from learners.networks.blocks import RecurrentBlock, State
 from learners.networks.dense import LastStepReadout
 from learners.networks.ltc_solver import drifted, solved
 from learners.networks.wiring import Wiring, wire
