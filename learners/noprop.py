@@ -4,12 +4,14 @@ The rule: class k stands for a vector u_k. With A_t rising from near 0 at t = 0 
 input and z_(t-1) = sqrt(A_(t-1)) u_y + sqrt(1 - A_(t-1)) noise, and its scores give the cleaned label
 u_t = softmax(scores) U. Its loss is (T / 2) eta (SNR_t - SNR_(t-1)) |u_t - u_y|^2, SNR_t = A_t / (1 - A_t), or the
 task's loss of its scores; a linear read-out of z_T learns L(V z_T, y). No gradient passes between denoisers.
-Prediction starts from one fixed z_0: z_t = a_t u_t + b_t z_(t-1) up to z_T, with the posterior's coefficients
-a_t = sqrt(A_t) (1 - r) / (1 - A_(t-1)), b_t = sqrt(r) (1 - A_t) / (1 - A_(t-1)), r = A_(t-1) / A_t, or with DDIM's.
+Prediction starts from z_0 = 0, the noise's mean: z_t = a_t u_t + b_t z_(t-1) up to z_T, with the posterior's
+coefficients a_t = sqrt(A_t) (1 - r) / (1 - A_(t-1)), b_t = sqrt(r) (1 - A_t) / (1 - A_(t-1)), r = A_(t-1) / A_t, or
+with DDIM's.
 
 What differs from the paper: a denoiser is a copy of the job's network, the first one being the network itself, and z
-is appended to its inputs; prediction adds no fresh noise, so that a row's prediction depends on that row alone; the
-noise that a denoiser sees carries no gradient to u_y.
+is appended to its inputs; prediction draws no noise, at the start or between, so that a row's prediction depends on
+that row alone (one fixed draw for all rows would speak for some class and mislead); the noise that a denoiser sees
+carries no gradient to u_y.
 """
 
 # B = rows, K = classes, D = length of a label's vector
@@ -119,24 +121,21 @@ class Noprop(Learner):
 
 @final
 class Labels(nn.Module):
-    """The classes' vectors, of unit mean square; the fixed z_0; and the read-out of z_T."""
+    """The classes' vectors, of unit mean square, and the read-out of z_T."""
 
     vectors: Tensor
-    start_D: Tensor
 
     def __init__(self, network: BlockNetwork, classes: int, spec: NopropSpec, streams: Streams) -> None:
         super().__init__()
         size, learned = spec.embedding_size, spec.label_embedding == "learned"
         with streams.initialising("labels"):
             vectors_KD = torch.randn(classes, size)
-            start_D = torch.randn(size)
             self.readout = nn.Linear(size, classes)
         vectors_KD = vectors_KD / vectors_KD.square().mean(1, keepdim=True).sqrt()
         if learned:
             self.vectors = Parameter(vectors_KD)
         else:
             self.register_buffer("vectors", vectors_KD)
-        self.register_buffer("start_D", start_D)
         first = next(network.parameters())
         self.to(device=first.device, dtype=first.dtype)
         # Scores alone do not reach the vectors.
@@ -144,8 +143,8 @@ class Labels(nn.Module):
         self.target_parameters = tuple(p for name, p in self.named_parameters() if name == "vectors" and targets)
 
     def start(self, rows: int) -> Tensor:
-        """z_0 [B,D], the same for all rows."""
-        return self.start_D.expand(rows, -1)
+        """z_0 [B,D]: the mean of the noise."""
+        return self.vectors.new_zeros(rows, self.vectors.shape[1])
 
 
 def noise_schedule(steps: int) -> list[float]:

@@ -52,7 +52,7 @@ class NopropSpec(Rule):
             "num_denoising_steps": 3,
             "denoising_loss": "squared_error",
             "label_embedding": "learned",
-            "sampler": "posterior_mean",
+            "sampler": "ddim",
         },
     )
 
@@ -75,9 +75,9 @@ class NopropSpec(Rule):
         default=16, ge=1, le=4096, description="length of those vectors; as many inputs are appended to every row"
     )
     sampler: Literal["ddim", "posterior_mean"] = Field(
-        default="ddim",
-        description="the step from one denoiser to the next: ddim (keeps the share of noise that training had), or "
-        "posterior_mean (the paper's step without its fresh noise)",
+        default="posterior_mean",
+        description="the step from one denoiser to the next: posterior_mean (the paper's, without its fresh noise), or "
+        "ddim (keeps the share of noise that training had)",
     )
 
     def extra_inputs(self, task: TaskName, outputs: int) -> int:  # noqa: ARG002

@@ -116,7 +116,7 @@ def test_prediction_is_the_chain_of_denoisers(sampler: str) -> None:
     small.training.eval()
     labels = small.training.own["labels"]  # type: ignore[index]
     shares, vectors = noise_schedule(3), labels.vectors  # type: ignore[union-attr]
-    z: Tensor = labels.start_D.expand(len(small.batch.x), -1)  # type: ignore[union-attr,operator]
+    z: Tensor = torch.zeros(len(small.batch.x), 4, dtype=torch.float64)
     for t, denoiser in enumerate([small.training.network, *small.training.own["denoisers"]]):  # type: ignore[index,list-item]
         u = torch.softmax(denoiser(torch.cat([small.batch.x, z], 1)), 1) @ vectors
         now, then = shares[t], shares[t + 1]
