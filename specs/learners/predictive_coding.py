@@ -90,8 +90,8 @@ class PredictiveCodingSpec(Rule):
         default=None,
         gt=0,
         le=2,
-        description="gamma: step size of inference; null: 0.1 (strict, error_based) or 1 (fixed_prediction, "
-        "zero_divergence). Weights grow in training, and with them the energy's curvature: 0.3 may diverge later",
+        description="gamma: step size of inference; null: 0.05 (strict, error_based) or 1 (fixed_prediction, "
+        "zero_divergence). Weights grow in training, and with them the energy's curvature: large steps diverge later",
     )
     output_weight: float = Field(
         default=1.0,
@@ -116,7 +116,7 @@ class PredictiveCodingSpec(Rule):
         """gamma in this mode."""
         if self.inference_rate is not None:
             return self.inference_rate
-        return 0.1 if self.mode in ("strict", "error_based") else 1.0
+        return 0.05 if self.mode in ("strict", "error_based") else 1.0
 
     def steps(self, hidden: int) -> int:
         """T in this mode on a network of ``hidden`` blocks below its last."""
