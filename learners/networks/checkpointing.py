@@ -141,12 +141,15 @@ def _keeping(stored: list[Tensor]) -> Callable[[Tensor], Tensor]:
 
 
 def run_checkpointed(blocks: Sequence[Block], groups: Sequence[range], x: Tensor, dt: Tensor | None) -> Tensor:
-    """The blocks' output; the backward pass computes each group's inner activations again, bit for bit."""
-    for group in groups:
+    """The blocks' output; the backward pass computes the groups' inner activations again, bit for bit.
+
+    Not those of the last group: backward needs them first of all, so they would only be stored a moment later.
+    """
+    for group in groups[:-1]:
         chain = _chain([blocks[index] for index in group])
         # Masks are replayed by the scope, so no generator state needs to be kept.
         x = checkpoint(chain, x, dt, use_reentrant=False, preserve_rng_state=False)
-    return x
+    return _chain([blocks[index] for index in groups[-1]])(x, dt)
 
 
 def _chain(blocks: Sequence[Block]) -> Callable[[Tensor, Tensor | None], Tensor]:
