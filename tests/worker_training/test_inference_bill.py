@@ -15,7 +15,8 @@ from tests.worker_training import running
 from worker.meters.energy import EnergyMeter
 from worker.meters.inference import inference_bill
 
-MLP: Any = TypeAdapter(NetworkSpec).validate_python(running.NETWORKS["mlp"])
+BOUNDED = {"kind": "mlp", "hidden": [12, 8], "activation": "hard_sigmoid"}  # relaxing rules train it too
+MLP: Any = TypeAdapter(NetworkSpec).validate_python(BOUNDED)
 TRAIN_IT = [kind_of(rule) for rule in LEARNER_SPECS if not refusals(rule(), MLP)]
 WIDE, CLASSES, PIXELS = 16, 10, 64
 
@@ -61,7 +62,7 @@ def test_joules_are_null_with_the_reason_where_there_is_no_counter(tmp_path: Pat
 
 @pytest.mark.parametrize("learner", TRAIN_IT)
 def test_measuring_changes_no_weight_no_mode_and_no_generator(learner: str, tmp_path: Path) -> None:
-    trained = running.train(running.job(learner, "mlp"), tmp_path)
+    trained = running.train({**running.job(learner, "mlp"), "network": BOUNDED}, tmp_path)
     course = trained.attempt.loop.course
     before = {name: tensor.clone() for name, tensor in trained.weights.items()}
     generator = torch.random.get_rng_state()
@@ -72,3 +73,9 @@ def test_measuring_changes_no_weight_no_mode_and_no_generator(learner: str, tmp_
     assert found["parameters_deployed"] > 0
     assert found["parameters_training_only"] >= 0
     assert found["inference"]["flops_per_row"] > 0
+
+
+def test_relaxing_rule_deploys_the_whole_network(tmp_path: Path) -> None:
+    job = {**running.job("equilibrium_propagation", "mlp"), "network": BOUNDED}
+    found = running.train(job, tmp_path).result.cost
+    assert found["parameters_deployed"] == chained(PIXELS, 12, 8, CLASSES)

@@ -7,11 +7,11 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from learners.build import Training
 from worker.batches import Rows
 from worker.meters.energy import EnergyMeter
+from worker.meters.flops import FlopMeter
 
 MOST_ROWS: Final = 256
 PASSES: Final = 3
@@ -32,7 +32,8 @@ def inference_bill(
     count = max(len(part), 1)
     before, begun = energy.joules(), time.monotonic()
     with torch.no_grad(), autocast():
-        with FlopCounterMode(display=False) as counter:
+        flops = FlopMeter()
+        with flops.counting_evaluation(rows=count):
             training.learner.predict(part.x, part.dt)
         seconds = min(_passes(training, part))
     spent, long_enough = energy.joules(), time.monotonic() - begun >= SHORTEST_WINDOW_S
@@ -45,7 +46,7 @@ def inference_bill(
         "inference": {
             "rows": len(part),
             "seconds_per_row": seconds / count,
-            "flops_per_row": counter.get_total_flops() / count,
+            "flops_per_row": flops.per_evaluation_row,
             "joules_per_row": joules,
             "joules_reason": None if joules is not None else SHORT if energy.available else energy.reading().reason,
         },
