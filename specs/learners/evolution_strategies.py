@@ -36,8 +36,8 @@ class EvolutionStrategiesSpec(Rule):
         "training": {"epochs": 20, "batch_size": 64, "seed": 0},
     }
     claims_that_do_not_hold: ClassVar[tuple[str, ...]] = (
-        "As fast as backpropagation: low-rank noise comes near its time on a GPU by doing thousands of times the FLOPs, "
-        "3,360 times on an MNIST network of 100,000 weights (a third party's measurement); compare FLOPs and joules too.",
+        "As fast as backpropagation: low-rank noise comes near its time on a GPU by thousands of times the FLOPs, "
+        "3,360 times on an MNIST network of 100,000 weights (a third party's figure); compare FLOPs and joules too.",
     )
     variants: ClassVar[tuple[JobBody, ...]] = (
         {"rank": 1},

@@ -54,10 +54,10 @@ def test_resumed_job_equals_an_undisturbed_one(learner: str, network: str, tmp_p
     assert resumed.result.cost["flops"] == undisturbed.result.cost["flops"]
 
 
-def _stop_after(fields: dict[str, Any], step: int, folder: Path) -> Listener:
+def _stop_after(fields: dict[str, Any], step: int, folder: Path, resume: dict[str, Any] | None = None) -> Listener:
     """Trains up to the first look after ``step`` steps, as a pause does."""
     link = Listener()
-    made = attempt(fields, folder, link=link)
+    made = attempt(fields, folder, link=link, resume=resume)
     one_step = made.loop._one_step
 
     def stop_after_it() -> None:

@@ -163,3 +163,13 @@ def test_first_rule_of_a_mixture_reports_and_both_write(tmp_path: Path) -> None:
     assert ("grad_norm", "own.parts.1.readout", "train") in trained.series
     assert trained.series["alignment_cosine", "readout", "train"][1] == pytest.approx(1, abs=1e-6)
     assert trained.series["alignment_cosine", "blocks.0", "train"][1] < 0.999
+
+
+def test_cancelled_after_the_boundary_and_taken_up_in_another_attempt_it_ends_the_same(tmp_path: Path) -> None:
+    """The rules change between the two stops: each attempt is given the last one's checkpoint."""
+    fields = phases(phase({"kind": "forward_forward"}, ("steps", 3)), phase(MONO, ("steps", 2)), phase(BACKPROP))
+    undisturbed = train(fields, tmp_path)
+    first = last_checkpoint(stop_after(fields, 2, tmp_path))
+    second = last_checkpoint(stop_after(fields, 4, tmp_path, resume=first))
+    third = last_checkpoint(stop_after(fields, 6, tmp_path, resume=second))
+    assert train(fields, tmp_path, resume=third).result.weights_sha256 == undisturbed.result.weights_sha256
