@@ -1,4 +1,4 @@
-"""What the fuzzer cannot know: which job has ended, and that its events and lines can also be streamed."""
+"""What the fuzzer cannot know: which job and comparison have ended, and that events and lines can also be streamed."""
 
 import os
 from typing import Any
@@ -6,15 +6,17 @@ from typing import Any
 import schemathesis
 
 JOB = os.environ["FUZZ_JOB"]
+COMPARISON = os.environ["FUZZ_COMPARISON"]
 STREAMED = ("list_events", "list_logs")
 
 
 @schemathesis.hook
 def map_path_parameters(context: Any, path_parameters: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Half of the well-formed ids are those of the job that has ended."""
+    """Half of the well-formed ids are those of the job and of the comparison that have ended."""
     given = path_parameters or {}
-    if "job_id" in given and str(given["job_id"])[-1:] in "01234567":
-        given["job_id"] = JOB
+    for name, ended in (("job_id", JOB), ("comparison_id", COMPARISON)):
+        if name in given and str(given[name])[-1:] in "01234567":
+            given[name] = ended
     return path_parameters
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from store.settings import Settings
+from tests import lived_comparison
 from tests.api import lived_job
 from tests.api.conftest import NO_BROKER, migrated
 from tests.api.serving import served
@@ -30,6 +31,7 @@ def test_no_request_made_from_the_document_finds_a_fault(tmp_path: Path, capsys:
     settings = Settings(state_dir=tmp_path / "state", broker_url=NO_BROKER)
     database = migrated(settings.resolved_database_url)
     ended = lived_job.succeeded(database, settings)
+    compared = lived_comparison.answered(database, settings)
     lived_job.running(database)
     database.dispose()
     with capsys.disabled():
@@ -38,7 +40,13 @@ def test_no_request_made_from_the_document_finds_a_fault(tmp_path: Path, capsys:
         run = subprocess.run(
             command(url, tmp_path / "report.json"),
             cwd=tmp_path,
-            env={**os.environ, "SCHEMATHESIS_HOOKS": "tests.api.fuzz_hooks", "FUZZ_JOB": ended, "PYTHONPATH": root()},
+            env={
+                **os.environ,
+                "SCHEMATHESIS_HOOKS": "tests.api.fuzz_hooks",
+                "FUZZ_JOB": ended,
+                "FUZZ_COMPARISON": compared,
+                "PYTHONPATH": root(),
+            },
             capture_output=True,
             text=True,
         )
