@@ -12,7 +12,7 @@ TORCH := torch==$(TORCH_VERSION)
 PIP := $(BIN)/python -m pip
 SAYS_WHAT_IT_SKIPS := -rsfE
 
-.PHONY: install demo test test-all test-gpu check lint bench lock
+.PHONY: install demo test test-all test-gpu check lint fuzz bench lock
 
 install: $(STAMP)
 
@@ -43,6 +43,11 @@ COMPUTES := tests/learners tests/specs tests/worker_training
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SAYS_WHAT_IT_SKIPS) -n 2 --dist worksteal $(COMPUTES)
 	$(BIN)/python -m pytest $(SAYS_WHAT_IT_SKIPS) $(COMPUTES:%=--ignore=%)
+
+# Requests made from the OpenAPI document: every boundary of every field, random ones, and chains of them.
+fuzz: install
+	AFTERPROP_FUZZ_CASES=20000 AFTERPROP_FUZZ_PHASES=examples,coverage,fuzzing,stateful \
+		$(BIN)/python -m pytest $(SAYS_WHAT_IT_SKIPS) -o timeout=7200 tests/api/test_openapi_fuzz.py
 
 lint: install
 	$(BIN)/ruff check .

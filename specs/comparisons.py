@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from specs.data_sources import DatasetSpec
 from specs.diagnostics import DiagnosticsSpec
-from specs.job import LabelKey, LabelValue, LimitsSpec, ResourcesSpec
+from specs.job import JobName, LabelKey, LabelValue, LimitsSpec, ResourcesSpec
 from specs.kinds import Spec
 from specs.learners import LEARNER_SPECS, LearnerSpec
 from specs.networks import NetworkSpec
@@ -120,7 +120,7 @@ class ComparisonSpec(Spec):
     """A comparison. Controls are added to what is listed: read-out only, backpropagation plain, with auxiliary heads,
     with checkpointing and with micro-batch accumulation."""
 
-    name: str | None = Field(default=None, max_length=200)
+    name: JobName | None = None
     labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=62)
     dataset: DatasetSpec
     network: NetworkSpec

@@ -26,7 +26,10 @@ CLOCKED = ("seconds", "joules", "flops")
 """Budgets of which nobody knows beforehand how many steps they hold."""
 
 LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._/-]{1,63}$")]
-LabelValue = Annotated[str, StringConstraints(max_length=255)]
+NO_NUL = r"^[^\x00]*$"
+"""What PostgreSQL cannot keep is refused everywhere."""
+LabelValue = Annotated[str, StringConstraints(max_length=255, pattern=NO_NUL)]
+JobName = Annotated[str, StringConstraints(max_length=200, pattern=NO_NUL)]
 
 
 class ResourcesSpec(Spec):
@@ -49,7 +52,7 @@ class LimitsSpec(Spec):
 class JobSpec(Spec):
     """A job: this data set, this network, trained by this learner."""
 
-    name: str | None = Field(default=None, max_length=200)
+    name: JobName | None = None
     labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=64)
     dataset: DatasetSpec
     network: NetworkSpec
