@@ -2,7 +2,8 @@
 
 Per rule and depth, on a multi-layer perceptron: bytes that autograd saves at once; the peak of all that operations make
 in a step, against a prediction of the same rows; and what a process of its own grows by while it trains, from the
-operating system (optimizer state included, so only many rows show the outputs). Ratios are to the shallowest network of the same rule.
+operating system (optimizer state included, so only many rows show the outputs). Ratios are to the shallowest network
+of the same rule.
 """
 
 import argparse
