@@ -11,7 +11,7 @@ from torch import Tensor
 from tests.learners.small_jobs import CLASSES, SmallJob, small_job
 
 SEEDS = [SystemRandom().randrange(2**31) for _ in range(2)]
-BETAS = (0.2, 0.1, 0.05)
+BETAS = (0.02, 0.01, 0.005)
 Gradients = dict[str, list[Tensor]]
 
 
@@ -45,25 +45,26 @@ def gaps(found: Gradients, expected: Gradients) -> list[float]:
     ]
 
 
-def ratios(seed: int, network: dict[str, Any], **options: object) -> list[float]:
+def ratios(seed: int, network: dict[str, Any], betas: tuple[float, ...] = BETAS, **options: object) -> list[float]:
     """How much closer every parameter's gradient comes to the true one each time beta is halved."""
     exact = true_gradients(job(seed, network, **options))
-    by_beta = [gaps(job(seed, network, beta, **options).gradients(), exact) for beta in BETAS]
+    by_beta = [gaps(job(seed, network, beta, **options).gradients(), exact) for beta in betas]
     return [a / b for before, after in pairwise(by_beta) for a, b in zip(before, after, strict=True)]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("readout", ["relaxing", "apart"])
 def test_one_sided_nudge_errs_by_beta_and_symmetric_by_its_square(readout: str, seed: int) -> None:
-    one_sided = ratios(seed, mlp(seed), nudge="one_sided", readout=readout)
+    # Smaller ones here: where a parameter's first-order error is small, its second-order one must be smaller still.
+    one_sided = ratios(seed, mlp(seed), (0.002, 0.001, 0.0005), nudge="one_sided", readout=readout)
     symmetric = ratios(seed, mlp(seed), nudge="symmetric", readout=readout)
-    assert all(1.6 < ratio < 2.6 for ratio in one_sided)
-    assert all(3.4 < ratio < 4.6 for ratio in symmetric)
+    assert all(1.7 < ratio < 2.4 for ratio in one_sided)
+    assert all(3.7 < ratio < 4.3 for ratio in symmetric)
 
 
 @pytest.mark.parametrize("readout", ["relaxing", "apart"])
 def test_the_square_law_holds_through_convolution_and_pooling(readout: str) -> None:
-    assert all(3.4 < ratio < 4.6 for ratio in ratios(SEEDS[0], CNN, readout=readout))
+    assert all(3.7 < ratio < 4.3 for ratio in ratios(SEEDS[0], CNN, readout=readout))
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -132,8 +132,8 @@ def test_slow_sweeps_converge_geometrically(rate: float) -> None:
                 torch.testing.assert_close(a, b * (1 - missing), rtol=1e-9, atol=1e-14)
 
 
-def settled(seed: int, mode: str, weight: float, steps: int = 120) -> SmallJob:
-    return job(seed, mode, output_weight=weight, inference_steps=steps, inference_rate=0.6, depth=2)
+def settled(seed: int, mode: str, weight: float, steps: int = 250) -> SmallJob:
+    return job(seed, mode, output_weight=weight, inference_steps=steps, inference_rate=0.4, depth=2)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -159,7 +159,7 @@ def test_errors_of_zero_are_backprop_and_settled_ones_are_strict_predictive_codi
 
 @pytest.mark.parametrize("mode", ["strict", "error_based"])
 def test_inference_lowers_the_energy_and_comes_to_rest(mode: str) -> None:
-    reports = [settled(SEEDS[0], mode, 1.0, steps=steps).run(1)[0] for steps in (1, 5, 120)]
+    reports = [settled(SEEDS[0], mode, 1.0, steps=steps).run(1)[0] for steps in (1, 5, 250)]
     energies = [float(report.quantities["inference_energy"]) for report in reports]
     assert float(reports[0].quantities["inference_energy_before"]) == pytest.approx(float(reports[0].loss))
     assert float(reports[0].loss) > energies[0] > energies[1] > energies[2]
@@ -169,7 +169,7 @@ def test_inference_lowers_the_energy_and_comes_to_rest(mode: str) -> None:
 
 @pytest.mark.parametrize("mode", ["fixed_prediction", "zero_divergence", "strict"])
 def test_error_handed_below_is_the_slope_in_the_input(mode: str) -> None:
-    options = {"output_weight": 1e-4, "inference_steps": 120, "inference_rate": 0.6} if mode == "strict" else {}
+    options = {"output_weight": 1e-4, "inference_steps": 250, "inference_rate": 0.4} if mode == "strict" else {}
     small = job(SEEDS[0], mode, depth=2, **options)
     x, y = small.batch.x, small.batch.y
     asking = Batch(x, y, None, 1.0, (0, len(x), len(x)), needs_input_error=True)
