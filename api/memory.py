@@ -1,7 +1,9 @@
-"""What the process asks of the C library's allocator."""
+"""What the process asks of the C library's allocator, and which modules it does without."""
 
 import ctypes
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _M_ARENA_MAX = -8  # of malloc.h
 
@@ -14,3 +16,16 @@ def share_one_arena() -> None:
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
     except AttributeError:  # a C library without arenas
         return
+
+
+@contextmanager
+def left_out(module: str) -> Iterator[None]:
+    """Inside, importing ``module`` fails, for libraries that do without it if they must."""
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[module]

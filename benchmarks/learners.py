@@ -44,7 +44,7 @@ class Row:
         }
 
 
-SIGMOID = {"activation": "hard_sigmoid"}
+BOUNDED = {"activation": "hard_sigmoid"}
 FORWARD_FORWARD = {"kind": "adam", "lr": 0.002, "schedule": {"kind": "linear", "steps": 7000}}
 DESCENT = {"kind": "sgd", "lr": 0.1}
 FINE_TUNING: dict[str, Any] = {
@@ -56,20 +56,32 @@ FINE_TUNING: dict[str, Any] = {
 }
 ROWS: dict[str, Row] = {
     "backprop": Row({"kind": "backprop"}, 10.0, 0.978),
-    "readout_only": Row({"kind": "readout_only"}, 20.0, None, hidden=(1000,)),
+    "readout_only": Row({"kind": "readout_only"}, 20.0, None, hidden=(1000,), optimizer={"kind": "adam", "lr": 0.003}),
     "mono_forward": Row({"kind": "mono_forward"}, 15.0, 0.973),
     "local_loss": Row({"kind": "local_loss"}, 30.0, None),
     "direct_feedback_alignment": Row({"kind": "feedback_alignment", "route": "direct"}, 20.0, 0.97),
     "feedback_alignment": Row({"kind": "feedback_alignment", "route": "sequential"}, 20.0, None),
     "equilibrium_propagation": Row(
-        {"kind": "equilibrium_propagation"}, 60.0, 0.97, hidden=(512,), network=SIGMOID, batch_size=50
+        {"kind": "equilibrium_propagation"},
+        60.0,
+        0.97,
+        hidden=(512,),
+        network=BOUNDED,
+        optimizer={"kind": "adam", "lr": 0.002},
+        batch_size=50,
     ),
     "predictive_coding": Row({"kind": "predictive_coding"}, 60.0, 0.965),
     "forward_forward": Row({"kind": "forward_forward"}, 60.0, 0.97, hidden=(512, 512), optimizer=FORWARD_FORWARD),
     "pepita": Row(
-        {"kind": "pepita"}, 60.0, 0.96, hidden=(1024,), optimizer={**DESCENT, "momentum": 0.9}, batch_size=64
+        {"kind": "pepita"},
+        60.0,
+        0.96,
+        hidden=(512,),
+        network={"dropout": 0.1},
+        optimizer={**DESCENT, "momentum": 0.9},
+        batch_size=64,
     ),
-    "noprop": Row({"kind": "noprop"}, 60.0, 0.95),
+    "noprop": Row({"kind": "noprop"}, 60.0, 0.95, hidden=(256,), batch_size=128),
     "evolution_strategies": Row(
         {"kind": "evolution_strategies", "rank": 1, "population_size": 128},
         60.0,
@@ -79,7 +91,9 @@ ROWS: dict[str, Row] = {
         batch_size=256,
     ),
     "forward_gradient": Row({"kind": "forward_gradient"}, 60.0, None, hidden=(128,), batch_size=256),
-    "soft_hebb": Row({"kind": "soft_hebb"}, 20.0, "readout_only", hidden=(1000,)),
+    "soft_hebb": Row(
+        {"kind": "soft_hebb"}, 20.0, "readout_only", hidden=(1000,), optimizer={"kind": "adam", "lr": 0.003}
+    ),
     "backprop_before_mezo": Row({"kind": "backprop"}, 2, None, optimizer=DESCENT),
     "mezo": Row(FINE_TUNING, 3, "backprop_before_mezo", optimizer=DESCENT),
 }

@@ -3,9 +3,11 @@
 import gzip
 import hashlib
 import io
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -55,26 +57,32 @@ def _kept(name: str) -> StaticFile:
     return _static_file(name, _sources()[name]())
 
 
-def _static_file(name: str, body: bytes) -> StaticFile:
+def _static_file(name: str, gzipped: bytes) -> StaticFile:
     return StaticFile(
-        gzipped=gzip.compress(body, 6, mtime=0),
+        gzipped=gzipped,
         media_type=MEDIA_TYPES[Path(name).suffix],
-        etag=f'"{hashlib.sha256(body).hexdigest()[:32]}"',
+        etag=f'"{hashlib.sha256(gzipped).hexdigest()[:32]}"',
         cache_control=IMMUTABLE if name == PLOTLY else REVALIDATED,
     )
 
 
 @lru_cache(maxsize=1)
 def _sources() -> dict[str, Callable[[], bytes]]:
-    sources: dict[str, Callable[[], bytes]] = {path.name: path.read_bytes for path in OWN.iterdir()}
+    """How each file is read, gzipped, by name."""
     swagger = files("fastapi_offline") / "static"
-    sources |= {name: (swagger / name).read_bytes for name in SWAGGER}
+    plain = {path.name: path.read_bytes for path in OWN.iterdir()}
+    plain |= {name: (swagger / name).read_bytes for name in SWAGGER}
+    sources: dict[str, Callable[[], bytes]] = {name: partial(_gzipped, read) for name, read in plain.items()}
     sources[PLOTLY] = _plotly
     return sources
 
 
-def _plotly() -> bytes:
-    from plotly.offline import get_plotlyjs  # on first use: it costs 15 MB that a service without visitors never needs
+def _gzipped(read: Callable[[], bytes]) -> bytes:
+    return gzip.compress(read(), 6, mtime=0)
 
-    library: str = get_plotlyjs()
-    return library.encode()
+
+def _plotly() -> bytes:
+    """plotly.js out of its package, fetched by a process of its own: importing the package would stay in this one."""
+    program = "import gzip, sys; from plotly.offline import get_plotlyjs as js; "
+    program += "sys.stdout.buffer.write(gzip.compress(js().encode(), 6, mtime=0))"
+    return subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, timeout=60).stdout
