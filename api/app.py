@@ -1,5 +1,6 @@
 """The application: routes, middleware and error handlers, put together."""
 
+import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -68,7 +69,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         watcher = EventWatcher(database, poll_s=settings.event_poll_s)
         watcher.start()
         app.state.door = Door(settings, database, bell, watcher, metrics)
+        giving_back = asyncio.create_task(memory.give_back_now_and_then())
         yield
+        giving_back.cancel()
         await watcher.stop()
         bell.close()
         database.dispose()

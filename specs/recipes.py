@@ -34,6 +34,10 @@ class RecipeRequest(Spec):
     limits: dict[str, Any] | None = None
 
 
+ONE_OF_TWO = (("budget", "epochs"), ("epochs", "budget"), ("phases", "mix"), ("mix", "phases"))
+"""A field that is given takes the place of its alternative in the recipe."""
+
+
 def expand(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The job spec that ``{"recipe": ..., **overrides}`` stands for, not yet validated.
 
@@ -55,4 +59,5 @@ def _laid_over(base: Any, given: Any) -> Any:
         return given
     if "kind" in given and given["kind"] != base.get("kind"):
         return given
-    return {**base, **given}
+    alternatives = [other for one, other in ONE_OF_TWO if given.get(one) is not None]
+    return {name: value for name, value in {**base, **given}.items() if name in given or name not in alternatives}

@@ -188,3 +188,12 @@ def test_parameters_are_estimated_before_anything_is_allocated() -> None:
 def test_the_menu_never_imports_torch_or_numpy() -> None:
     code = "import sys; import specs.job, specs.recipes; assert not {'torch', 'numpy', 'sklearn'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_budget_takes_the_place_of_a_recipes_epochs() -> None:
+    job = JobSpec.model_validate({"recipe": "backprop", "training": {"budget": {"kind": "steps", "value": 3}}})
+    assert job.training.epochs is None and job.training.budget is not None and job.training.budget.value == 3
+    mixed = JobSpec.model_validate(
+        {"recipe": "hybrid", "learner": {"mix": [{"weight": 1.0, "learner": {"kind": "backprop"}}]}}
+    )
+    assert mixed.resolved()["learner"]["phases"] is None
