@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Literal, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import Parameter
 from torch.utils.hooks import RemovableHandle
 
@@ -210,12 +210,13 @@ class Subject:
         def count(_: Any, inputs: tuple[Any, ...]) -> None:
             seen.passes += inputs[0].numel()
 
-        def note(module: Any, *_: Any) -> None:
-            ran.append(module)
-
         stages = self.training.network.stages
         hooks = [module.register_forward_pre_hook(count) for module in self._synapses() or stages]
-        return hooks + [stage.register_forward_hook(note) for stage in stages]
+        for stage in stages:
+            # A rule may run a stage in pieces: its matrices tell.
+            pieces: list[nn.Module] = [module for module in stage.modules() if isinstance(module, Synapse)]
+            hooks += [piece.register_forward_hook(partial(_note, ran, stage)) for piece in pieces or [stage]]
+        return hooks
 
     def _synapses(self) -> list[Synapse]:
         """All of the network's and of the learner's own copies of it."""
@@ -225,7 +226,9 @@ class Subject:
 
     def graph_of(self, gradients: Sequence[Tensor]) -> Graph:
         """Whether derivatives by the first layer depend on parameters of other blocks."""
-        others = [p for g in self.training.groups if g.block != self._first.block for p in g.parameters]
+        others = [p for stage in self.training.network.stages for p in stage.parameters() if not self.holds(p)]
+        others += [p for g in self.training.groups if g.block != self._first.block for p in g.parameters]
+        others = [parameter for parameter in dict.fromkeys(others) if parameter.requires_grad]
         held = [gradient for gradient in gradients if gradient.requires_grad]
         if not held or not others:
             return "own_block"
@@ -272,6 +275,10 @@ def _held(
 ) -> Tensor:
     """The product with the weight's held value; its gradient still goes to the weight."""
     return operate(x, value + (weight - weight.detach()) if weight is synapse.weight else weight, *rest)
+
+
+def _note(ran: list[Any], stage: Any, *_: Any) -> None:
+    ran.append(stage)
 
 
 def _added(synapse: Synapse, base: Tensor, x: Tensor) -> Tensor:

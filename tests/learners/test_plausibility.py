@@ -31,7 +31,8 @@ LITERATURE: dict[str, tuple[bool, str, bool]] = {
     "feedback_alignment sequential": (False, "other_blocks", True),
     # Nokland 2016: errors are broadcast, each block needs its own derivative alone.
     "feedback_alignment direct": (False, "own_block", True),
-    # Whittington and Bogacz 2017: local updates, symmetric weights.
+    # Whittington and Bogacz 2017, Scellier and Bengio 2017: local updates, symmetric weights.
+    "equilibrium_propagation": (True, "own_block", True),
     "predictive_coding": (True, "own_block", True),
     # Hinton 2022: nothing comes back, a layer may learn before the next one has run.
     "forward_forward": (False, "own_block", False),
