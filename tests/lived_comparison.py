@@ -33,8 +33,8 @@ LEVEL = {"backprop": 0.96, "mono_forward": 0.955, "forward_forward": 0.9, "reado
 COST = {"backprop": 1.0, "mono_forward": 1.1, "forward_forward": 2.5, "readout_only": 0.6}
 STEPS = (10, 20, 30, 40)
 
-Scored = Callable[[str, int], float | None]
-"""(arm, seed) -> test accuracy; None: the run diverged."""
+Scored = Callable[[str, int], float | str | None]
+"""(arm, seed) -> test accuracy; None: the run diverged; a text: it failed with an error of this kind."""
 
 
 def scored(arm: str, seed: int) -> float | None:
@@ -61,11 +61,15 @@ def conducted(database: Database, settings: Settings) -> Iterator[Conductor]:
 
 def made(database: Database, **changes: Any) -> str:
     """A comparison whose first jobs are queued."""
-    spec = ComparisonSpec.model_validate_json(json.dumps({**SPEC, **changes}))
     with database.writing.begin() as session:
-        return comparisons.create(
-            session, spec=SPEC, resolved_spec=spec.resolved(), plan=plan(spec), resource_class="cpu", dataset="digits"
-        ).id
+        return comparisons.create(session, **created(**changes)).id
+
+
+def created(**changes: Any) -> dict[str, Any]:
+    """What a comparison is made of."""
+    spec = ComparisonSpec.model_validate_json(json.dumps({**SPEC, **changes}))
+    planned = {"resolved_spec": spec.resolved(), "plan": plan(spec)}
+    return {"spec": SPEC, **planned, "resource_class": "cpu", "dataset": "digits"}
 
 
 def end_jobs(database: Database, score: Scored = scored) -> int:
@@ -101,8 +105,8 @@ def end_one(database: Database, score: Scored) -> bool:
         arm, seed = job.name.split(",")[0], job.resolved_spec["training"]["seed"]
         accuracy = score(arm, seed)
         attempts.mark_started(session, *key, step=0, device="cpu", trainer_pid=1, receipt={"versions": {"torch": "2"}})
-        if accuracy is None:
-            error = {"kind": "diverged", "fault": "user", "message": "The loss is NaN.", "step": 3}
+        if accuracy is None or isinstance(accuracy, str):
+            error = {"kind": accuracy or "diverged", "fault": "user", "message": "The loss is NaN.", "step": 3}
             assert attempts.fail(session, *key, error=error)
             return True
         blocks, payload = _curve(accuracy)

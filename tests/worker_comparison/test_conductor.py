@@ -1,14 +1,16 @@
 """What a conductor does with a comparison, from its first job to its answer, on both databases."""
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from store import comparisons, jobs
+from store import comparisons, jobs, neighbours
 from store.database import Database
 from store.settings import Settings
+from store.tables import Attempt
 from tests import lived_comparison
 from tests.api.conftest import NO_BROKER
 from tests.store.conftest import database as database
@@ -168,3 +170,52 @@ def test_comparison_of_more_jobs_than_the_window_is_run_to_its_end(database: Dat
     with database.reading() as session:
         assert len(comparisons.rows(session, comparison_id)) == 63
     assert len(arms(database, comparison_id)["backprop"]["scores"]) == 9
+
+
+def test_arm_whose_jobs_all_failed_has_their_error_and_no_verdict(database: Database, settings: Settings) -> None:
+    def score(arm: str, seed: int) -> float | str | None:
+        return "out_of_memory" if arm == "mono_forward" else lived_comparison.scored(arm, seed)
+
+    comparison_id = lived_comparison.answered(database, settings, score, tuning=None)
+    found = arms(database, comparison_id)
+    assert (found["mono_forward"]["error"]["kind"], found["mono_forward"]["worth"]) == ("out_of_memory", "no_result")
+    assert "jobs failed (out_of_memory: The loss is NaN.)" in found["mono_forward"]["sentence"]
+    assert "its jobs failed: mono_forward" in read(database, comparison_id).sentence
+    assert found["forward_forward"]["error"] is None
+
+
+def test_reference_at_chance_decides_nothing(database: Database, settings: Settings) -> None:
+    def score(arm: str, seed: int) -> float:
+        return 0.1 + 0.01 * random.Random(arm + str(seed)).random()
+
+    comparison_id = lived_comparison.answered(database, settings, score, tuning=None, seeds=6)
+    result = read(database, comparison_id).result
+    assert result["reference_learned"] is False
+    assert {arm["worth"] for arm in result["arms"] if arm["role"] == "learner"} == {"undecided"}
+    assert "the reference did not learn" in result["sentence"]
+
+
+def test_arm_with_the_references_bits_and_work_is_the_same_arithmetic(database: Database, settings: Settings) -> None:
+    def score(arm: str, seed: int) -> float | None:
+        return lived_comparison.scored("backprop" if arm == "twin" else arm, seed)
+
+    twin = {"name": "twin", "learner": {"kind": "mono_forward"}}
+    with pytest.MonkeyPatch.context() as costs:
+        costs.setitem(lived_comparison.COST, "twin", 1.0)
+        comparison_id = lived_comparison.answered(database, settings, score, learners=[twin], tuning=None)
+    found = arms(database, comparison_id)["twin"]
+    assert (found["same_arithmetic"], found["worth"]) == (True, "neither")
+    assert "same arithmetic" in read(database, comparison_id).sentence
+
+
+def test_jobs_side_by_side_on_a_machine_are_told_from_jobs_in_a_row(database: Database) -> None:
+    with database.writing.begin() as session:
+        comparison_id = comparisons.create(session, **lived_comparison.created()).id
+        ids = [run.job_id for run in comparisons.rows(session, comparison_id) if run.job_id][:4]
+        for job_id, host, begin, end in zip(ids, "aaab", (0, 9, 20, 0), (10, 20, 30, 30), strict=True):
+            fields = {"worker_id": "wrk_1", "worker_pid": 1, "started_at": 1000.0 + begin, "ended_at": 1000.0 + end}
+            session.add(Attempt(job_id=job_id, number=1, host=host, **fields))
+        session.flush()
+        assert neighbours.beside_others(session, ids) == set(ids[:2])
+        assert neighbours.beside_others(session, ids[1:2]) == {ids[1]}, "other jobs count too"
+        assert neighbours.beside_others(session, []) == set()

@@ -44,14 +44,22 @@ def test_holm_is_the_worked_example() -> None:
     assert adjusted == pytest.approx({"a": 0.04, "b": 0.06, "c": 0.06, "d": 0.06})
 
 
-def test_equal_runs_are_equivalent_and_a_gap_without_spread_is_decided() -> None:
-    base = seeded([90.0, 91.0, 92.0])
+@pytest.mark.parametrize(("seeds", "decided"), [(3, False), (9, True)])
+def test_gap_without_spread_is_decided_by_the_sign_test_alone(seeds: int, decided: bool) -> None:
+    base = seeded(np.linspace(90, 92, seeds))
     shifted = {seed: value - 2.0 for seed, value in base.items()}
     found = {
         name: difference(arm, base, margin=MARGIN, alpha=ALPHA) for name, arm in (("same", base), ("less", shifted))
     }
     said = verdicts({name: of for name, of in found.items() if of}, alpha=ALPHA)
-    assert (said["same"].decision, said["less"].decision) == ("equivalent", "worse")
+    expected = ("equivalent", "worse") if decided else ("undecided", "undecided")
+    assert (said["same"].decision, said["less"].decision) == expected
+    for of in found.values():
+        assert of is not None
+        assert of.without_spread
+        assert of.p_not_worse == (0.5**seeds if of.mean == 0 else 1.0)
+    assert found["same"].p_equivalent == stats.binomtest(seeds, seeds, alternative="greater").pvalue  # type: ignore[union-attr]
+    assert found["less"].p == pytest.approx(stats.binomtest(0, seeds).pvalue)  # type: ignore[union-attr]
 
 
 def test_small_gap_within_the_margin_is_not_worse_and_noise_is_undecided() -> None:

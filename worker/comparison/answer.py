@@ -8,10 +8,10 @@ from typing import Any, Final
 from sqlalchemy.orm import Session
 
 from specs.comparison_plan import ALPHA
-from store import comparisons
+from store import comparisons, neighbours
 from store.comparison_tables import Comparison
 from store.comparisons import Row
-from worker.comparison import bills, curves, depths, scores, sentences, statistics
+from worker.comparison import bills, costs, curves, depths, scores, sentences, statistics
 from worker.comparison.statistics import Verdict
 
 PROTOCOL: Final = (
@@ -20,9 +20,15 @@ PROTOCOL: Final = (
     "Differences to the reference are paired by seed: Student's t, two-sided, with Holm's correction over all arms "
     "that are tested, at 5 % together.",
     "Equivalence and 'not worse' are one-sided tests against the margin, each with Holm's correction.",
+    "Differences that are equal on every seed have no t test: the sign test stands in.",
+    "Intervals of differences are 95 % intervals of one arm, uncorrected; decisions are corrected.",
+    "Seconds and joules are compared by seed too, with intervals over all tested arms together at 95 %. A ratio whose "
+    "interval covers 1, runs under a second, and runs beside others on the same machine are no win and no loss.",
+    "Where the reference is not above the frozen random trunk it did not learn, and nothing is decided.",
     "A run that diverged counts with the worst score. Only runs that were stopped or lost are missing.",
     "FLOPs count matrix and convolution work; element-wise work counts nothing.",
 )
+FLOOR: Final = "readout_only"
 FLOPS_UNDERCOUNT: Final = ("ltc", "cfc", "spiking")
 
 
@@ -45,10 +51,13 @@ def of(session: Session, row: Comparison, runs: Sequence[Row]) -> dict[str, Any]
         arm |= {"scores": {str(seed): score for seed, score in own.items()}, **_spread(list(own.values()))}
         arm["curve"] = curves.of_arm(session, [r for r in final if r.arm == arm["name"]], metric=metric)
     _compare(arms, by_arm, reference, margin)
+    shared = neighbours.beside_others(session, [run.job_id for run in final if run.job_id])
+    _cost(arms, {arm["name"]: [r for r in final if r.arm == arm["name"]] for arm in arms}, shared)
     _target(arms, metric, margin)
     unit = "points" if metric == "accuracy" else "per cent of its error"
     tuned = row.resolved_spec["tuning"] is not None
-    _say(arms, data=row.dataset, unit=unit)
+    learned = _learned(by_arm, reference)
+    _say(arms, data=row.dataset, unit=unit, learned=learned)
     return {
         "metric": metric,
         "unit": unit,
@@ -57,7 +66,8 @@ def of(session: Session, row: Comparison, runs: Sequence[Row]) -> dict[str, Any]
         "margin": margin,
         "level": ALPHA,
         "tuned": tuned,
-        "sentence": sentences.whole(arms, data=row.dataset, tuned=tuned, power=plan["power"]),
+        "reference_learned": learned,
+        "sentence": sentences.whole(arms, data=row.dataset, tuned=tuned, power=plan["power"], learned=learned),
         "protocol": list(PROTOCOL),
         "warnings": _warnings(session, row, final),
         "arms": arms,
@@ -72,7 +82,8 @@ def _arm(arm: dict[str, Any], final: Sequence[Row], tuning: Sequence[Row]) -> di
         "tuned_as": arm["tuned_as"],
         "runs": len(final),
         "diverged": sum(scores.diverged(run) for run in final),
-        "missing": [{"seed": run.seed, "status": run.status} for run in final if run not in known],
+        "missing": [{"seed": run.seed, "status": run.status, "error": run.error} for run in final if run not in known],
+        "error": None if known else next((run.error for run in final if run.error), None),
         "bill": bills.of_arm(final, tuning),
     }
 
@@ -96,15 +107,20 @@ def _compare(arms: list[dict[str, Any]], by_arm: dict[str, dict[int, float]], re
     }
     tested = {arm["name"] for arm in arms if arm["tuned_as"] is None}
     said = statistics.verdicts({name: of for name, of in differences.items() if name in tested}, alpha=ALPHA)
-    floor = next((arm["mean"] for arm in arms if arm["name"] == "readout_only"), None)
+    floor = next((arm["mean"] for arm in arms if arm["name"] == FLOOR), None)
     for arm in arms:
         found, verdict = differences.get(arm["name"]), said.get(arm["name"])
         arm["difference"] = None if found is None else {**asdict(found), "interval": list(found.interval)}
         arm["adjusted"] = None if verdict is None else {k: v for k, v in asdict(verdict).items() if k != "decision"}
         arm["decision"] = _decision(arm, verdict)
-        known = floor is not None and arm["mean"] is not None and arm["name"] != "readout_only"
+        known = floor is not None and arm["mean"] is not None and arm["name"] != FLOOR
         arm["above_floor"] = arm["mean"] > floor if known else None
-        arm["ratios"] = _ratios(arm["bill"], arms[0]["bill"])
+
+
+def _learned(by_arm: dict[str, dict[int, float]], reference: str) -> bool | None:
+    """Whether the reference is above the frozen trunk, by the paired interval; None where the trunk has no result."""
+    found = statistics.difference(by_arm.get(reference, {}), by_arm.get(FLOOR, {}), margin=1.0, alpha=ALPHA)
+    return None if found is None else found.interval[0] > 0
 
 
 def _decision(arm: dict[str, Any], verdict: Verdict | None) -> str | None:
@@ -115,15 +131,28 @@ def _decision(arm: dict[str, Any], verdict: Verdict | None) -> str | None:
     return verdict.decision
 
 
-def _ratios(bill: dict[str, Any], base: dict[str, Any]) -> dict[str, float | None]:
-    memory = bills.ratio(bill, base, "training", "activation_bytes")
-    return {
-        "seconds": bills.ratio(bill, base, "training", "training_s"),
-        "flops": bills.ratio(bill, base, "training", "flops"),
-        "joules": bills.ratio(bill, base, "training", "joules"),
-        "memory": bills.ratio(bill, base, "training", "peak_bytes") if memory is None else memory,
-        "inference": bills.ratio(bill, base, "inference", "seconds_per_row"),
-    }
+def _cost(arms: list[dict[str, Any]], runs: dict[str, list[Row]], shared: set[str]) -> None:
+    """Adds what each arm costs beside the reference, and beside the controls that save memory."""
+    level = ALPHA / max(1, sum(arm["tuned_as"] is None for arm in arms) - 1)
+    base = runs[arms[0]["name"]]
+    for arm in arms:
+        own = runs[arm["name"]]
+        timed = {name: costs.timed(own, base, name, shared=shared, level=level) for name in costs.TIMED}
+        memory = bills.ratio(arm["bill"], arms[0]["bill"], "training", "activation_bytes")
+        peak = bills.ratio(arm["bill"], arms[0]["bill"], "training", "peak_bytes")
+        arm["ratios"] = {
+            **{name: found["ratio"] for name, found in timed.items()},
+            "flops": bills.ratio(arm["bill"], arms[0]["bill"], "training", "flops"),
+            "memory": peak if memory is None else memory,
+        }
+        arm["memory_of"] = "peak memory" if memory is None else "stored activations"
+        arm["timed"] = timed
+        arm["same_arithmetic"] = arm is not arms[0] and costs.same_arithmetic(own, base)
+        arm["against"] = {
+            rival["name"]: costs.timed(own, runs[rival["name"]], "seconds", shared=shared, level=level)
+            for rival in arms
+            if rival["tuned_as"] is not None
+        }
 
 
 def _target(arms: list[dict[str, Any]], metric: str, margin: float) -> None:
@@ -141,13 +170,13 @@ def _target(arms: list[dict[str, Any]], metric: str, margin: float) -> None:
         }
 
 
-def _say(arms: list[dict[str, Any]], *, data: str, unit: str) -> None:
+def _say(arms: list[dict[str, Any]], *, data: str, unit: str, learned: bool | None) -> None:
     controls = {arm["name"]: arm for arm in arms if arm["tuned_as"] is not None}
     for arm in arms:
         if arm["decision"] in (None, "not_tested"):
             arm |= {"worth": None, "sentence": None}
             continue
-        said = sentences.of_arm(arm, data=data, unit=unit, controls=controls)
+        said = sentences.of_arm(arm, data=data, unit=unit, controls=controls, learned=learned)
         arm |= {"worth": said.worth, "sentence": said.sentence}
 
 

@@ -2,7 +2,8 @@
 
 Student's t interval and test of the paired differences; two one-sided tests for equivalence (Schuirmann, 1987) and the
 lower one alone for "not worse by more than the margin"; Holm (1979) over all arms that are tested, each question for
-itself. Pure functions of numbers.
+itself. Where the differences have no spread t is not defined, and the sign test stands in: n equal signs have p = 2^-n.
+Pure functions of numbers.
 """
 
 import math
@@ -14,6 +15,9 @@ from specs.power import t_below, t_quantile
 
 Decision = Literal["better", "worse", "equivalent", "not_worse", "undecided"]
 
+ROUNDING = 1e-9
+"""A spread below this share of the mean (or of 1) is that of float arithmetic."""
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -23,6 +27,7 @@ class Difference:
     mean: float
     deviation: float
     interval: tuple[float, float]
+    without_spread: bool
     p: float
     p_equivalent: float
     p_not_worse: float
@@ -58,7 +63,8 @@ def difference(
     if found is None:
         return None
     mean, deviation, interval = found
-    error, freedom = deviation / math.sqrt(len(paired)), len(paired) - 1
+    without_spread = deviation <= ROUNDING * max(1.0, abs(mean))
+    error, freedom = 0.0 if without_spread else deviation / math.sqrt(len(paired)), len(paired) - 1
     above = _above(mean + margin, error, freedom)
     below = _above(margin - mean, error, freedom)
     return Difference(
@@ -66,6 +72,7 @@ def difference(
         mean=mean,
         deviation=deviation,
         interval=interval,
+        without_spread=without_spread,
         p=min(1.0, 2 * _above(abs(mean), error, freedom)),
         p_equivalent=max(above, below),
         p_not_worse=above,
@@ -100,9 +107,9 @@ def holm(values: Mapping[str, float]) -> dict[str, float]:
 
 
 def _above(mean: float, error: float, freedom: int) -> float:
-    """p of the one-sided test that the true mean is above zero. Without spread the sign alone tells."""
+    """p of the one-sided test that the true mean is above zero; the sign test's without spread."""
     if error == 0.0:
-        return 0.0 if mean > 0 else 0.5 if mean == 0 else 1.0
+        return 0.5 ** (freedom + 1) if mean > ROUNDING else 1.0
     return 1.0 - t_below(mean / error, freedom)
 
 

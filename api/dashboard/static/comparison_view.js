@@ -80,7 +80,7 @@ function resultTable({ arms, unit, metric, margin }) {
   const columns = [
     { title: "Arm" }, { title: "Role" },
     { title: metric === "accuracy" ? "Test accuracy" : "Minus test error", number: true, note: "mean over seeds and its 95 % interval" },
-    { title: "Difference", number: true, note: `to the reference, paired by seed, in ${unit}, and its 95 % interval` },
+    { title: "Difference", number: true, note: `to the reference, paired by seed, in ${unit}, and its 95 % interval, uncorrected` },
     { title: "p", number: true, note: "paired t test, two-sided, with Holm's correction over all arms that are tested" },
     { title: "Decision", note: `at 5 % over all arms together; the margin is ${margin} ${unit}` },
     { title: "Diverged", number: true },
@@ -94,8 +94,8 @@ function resultTable({ arms, unit, metric, margin }) {
 function comparedBills({ arms }) {
   const columns = ["Arm", "Training", "× reference", "FLOPs", "Joules", "Activations", "× reference", "Tuning", "A prediction", "FLOPs", "Deployed", "Only training"]
     .map((title, index) => ({ title, number: index > 0 }));
-  return { columns, rows: arms.map(({ name, bill, ratios }) => [
-    words(name), duration(bill.training.training_s), ratioText(ratios.seconds), prefixed(bill.training.flops, "FLOP"),
+  return { columns, rows: arms.map(({ name, bill, ratios, timed }) => [
+    words(name), duration(bill.training.training_s), timedText(ratios.seconds, timed?.seconds), prefixed(bill.training.flops, "FLOP"),
     bill.training.joules === null ? bill.training.joules_reason ?? "–" : `${figure(bill.training.joules)} J`,
     size(bill.training.activation_bytes), ratioText(ratios.memory), bill.tuning.runs ? duration(bill.tuning.training_s) : "–",
     shortTime(bill.inference.seconds_per_row), prefixed(bill.inference.flops_per_row, "FLOP"), prefixed(bill.parameters.deployed, ""), prefixed(bill.parameters.training_only, ""),
@@ -141,6 +141,11 @@ function spreadText(mean, interval, signed = false) {
 
 function ratioText(ratio) {
   return ratio === null || ratio === undefined ? "–" : `${ratio.toPrecision(2)} ×`;
+}
+
+function timedText(ratio, timed) {
+  const interval = timed?.interval;
+  return interval ? `${ratioText(ratio)} (${interval.map((bound) => bound.toPrecision(2)).join(" to ")})` : ratioText(ratio);
 }
 
 function shortTime(seconds) {
