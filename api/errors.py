@@ -1,10 +1,12 @@
 """Exceptions on their way out: one table from class to kind of problem, and the handlers that use it."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import FastAPI, Request, Response
+from fastapi.dependencies.utils import get_flat_params
 from fastapi.exceptions import RequestValidationError
+from pydantic import TypeAdapter
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
@@ -24,6 +26,7 @@ from store.errors import (
 from store.listing import BadCursor
 
 RETRY_AFTER_S = 2
+CURSOR_ADVICE = "next_cursor of an earlier page, or no `after` for the first page"
 METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 
 
@@ -78,14 +81,27 @@ def _store_error(request: Request, error: Exception) -> Response:
     items = []
     if isinstance(error, IllegalTransition):
         items = [ProblemItem(pointer="/status", code=code, detail=f"is {error.status}", allowed=list(error.allowed))]
+    elif isinstance(error, BadCursor):
+        detail = "not a cursor that this list has given out"
+        items = [ProblemItem(pointer="/query/after", code=code, detail=detail, allowed=[CURSOR_ADVICE])]
     headers = {"Retry-After": "1"} if isinstance(error, IdempotencyKeyInFlight) else None
     return problems.response(request.scope, code, str(error), errors=items, headers=headers)
 
 
 def _invalid_parameters(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    items = parameter_items(error.errors())
+    items = parameter_items(error.errors(), _schemas(request.scope["route"]))
     return problems.response(request.scope, "invalid_request", items[0].detail if items else None, errors=items)
+
+
+def _schemas(route: Any) -> dict[str, Mapping[str, Any]]:
+    """The JSON Schemas of a route's parameters, by pointer."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for field in get_flat_params(route.dependant):
+        info: Any = field.field_info
+        kind: Any = Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
+        found[f"/{info.in_.value}/{field.alias}"] = TypeAdapter(kind).json_schema()
+    return found
 
 
 def _http_exception(request: Request, error: Exception) -> Response:

@@ -1,6 +1,5 @@
 """What pydantic found wrong, as items of a problem: JSON pointers, allowed values, and the name that was meant."""
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -9,6 +8,8 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+from api.accepted import accepted
+from api.meant import asked, meant
 from api.problems import ProblemItem
 from api.strict_json import escaped
 
@@ -19,16 +20,22 @@ _QUOTED = re.compile(r"'([^']*)'")
 
 
 def body_items(errors: Sequence[ErrorDetails], body: Any, model: type[BaseModel]) -> list[ProblemItem]:
-    """The errors of a JSON body that was read as ``model``."""
-    return [_item(error, body, schema_of(model)) for error in errors]
+    """The errors of a JSON body that was read as ``model``; a name that is nearly right comes first."""
+    items = [_item(error, body, schema_of(model)) for error in errors]
+    # A misspelt field is two errors, of which the missing one misleads.
+    return sorted(items, key=lambda item: not (item.code == "extra_forbidden" and "did you mean" in item.detail))
 
 
-def parameter_items(errors: Sequence[Mapping[str, Any]]) -> list[ProblemItem]:
-    """The errors of query parameters, headers and paths, as the framework found them."""
+def parameter_items(errors: Sequence[Mapping[str, Any]], schemas: Mapping[str, Schema]) -> list[ProblemItem]:
+    """The errors of query parameters, headers and paths, as the framework found them; ``schemas`` by pointer."""
     items = []
     for error in errors:
         pointer = "".join(f"/{escaped(str(part))}" for part in error["loc"])
-        items.append(ProblemItem(pointer=pointer, code=error["type"], detail=error["msg"], allowed=_quoted(error)))
+        allowed = _quoted(error) or accepted(error, _parameter(schemas.get(pointer, {})))
+        detail = error["msg"]
+        if error["type"] in ("literal_error", "enum") and allowed:
+            detail = _unknown_choice(str(error["input"]), allowed)
+        items.append(ProblemItem(pointer=pointer, code=error["type"], detail=detail[:400], allowed=allowed))
     return items
 
 
@@ -46,18 +53,24 @@ def _item(error: ErrorDetails, body: Any, schema: Schema) -> ProblemItem:
         allowed = sorted(_names_at(schema, error["loc"][:-1]))
         detail = _unknown_field(str(error["loc"][-1]), allowed)
     elif error["type"] == "union_tag_not_found":
-        pointer, detail = f"{pointer}/kind", "kind is required: it says which one of the union this is"
         allowed = _choices_at(schema, error["loc"])
+        pointer, detail = f"{pointer}/kind", f"kind is required: one of {', '.join(allowed)}"
     elif error["type"] == "union_tag_invalid":
         pointer, allowed = f"{pointer}/kind", _QUOTED.findall(context["expected_tags"])
         detail = _unknown_choice(str(context["tag"]), allowed)
     elif error["type"] == "literal_error":
         allowed = _quoted(error)
         detail = _unknown_choice(str(error["input"]), allowed or [])
+    elif error["type"] == "value_error":
+        detail = str(context["error"])
+    elif "given" in context:
+        detail = _unknown_choice(str(context["given"]), allowed or [])
     elif "reason" in context:
         detail = str(context["reason"])
         if "nearest" in context:
             allowed = [context["nearest"]]
+    elif allowed is None:
+        allowed = accepted(error, _field_at(schema, error["loc"]))
     if allowed is not None and not isinstance(allowed, list):
         allowed = [allowed]
     return ProblemItem(pointer=pointer, code=error["type"], detail=detail[:400], allowed=allowed)
@@ -83,15 +96,29 @@ def _quoted(error: Mapping[str, Any]) -> list[Any] | None:
 
 
 def _unknown_field(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    meant = f"; did you mean {near[0]!r}?" if near else ""
-    return f"there is no field {name[:80]!r} here{meant}"
+    return f"there is no field {name[:80]!r} here{asked(name, known)}"
 
 
 def _unknown_choice(given: str, allowed: Sequence[Any]) -> str:
-    near = difflib.get_close_matches(given, [str(choice) for choice in allowed], n=1, cutoff=0.5)
-    meant = f"; did you mean {near[0]!r}?" if near else ""
-    return f"{given[:80]!r} is not one of {', '.join(map(str, allowed))}{meant}"
+    choices = [str(choice) for choice in allowed]
+    near = meant(given, choices)
+    if near is not None:
+        return f"{given[:80]!r} is not known here; did you mean {near!r}? It is one of {', '.join(choices)}"
+    return f"{given[:80]!r} is not one of {', '.join(choices)}"
+
+
+def _field_at(schema: Schema, location: Location) -> Schema:
+    """The schema of a number, where there is one; {} of anything else."""
+    return _only_number(_nodes_at(schema, location))
+
+
+def _parameter(schema: Schema) -> Schema:
+    return _only_number(_opened(schema, schema))
+
+
+def _only_number(nodes: Sequence[Schema]) -> Schema:
+    numbers = [node for node in nodes if node.get("type") in ("integer", "number")]
+    return numbers[0] if len(numbers) == 1 else {}
 
 
 def _names_at(schema: Schema, location: Location) -> list[str]:

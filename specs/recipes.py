@@ -46,7 +46,9 @@ def expand(fields: Mapping[str, Any]) -> dict[str, Any]:
     name = fields["recipe"]
     if not isinstance(name, str) or name not in RECIPES:
         allowed = list(RECIPES)
-        raise PydanticCustomError("unknown_recipe", "no such recipe", {"pointer": "/recipe", "allowed": allowed})
+        raise PydanticCustomError(
+            "unknown_recipe", "no such recipe", {"pointer": "/recipe", "allowed": allowed, "given": str(name)}
+        )
     expanded: dict[str, Any] = dict(RECIPES[name].spec)
     for section, given in fields.items():
         if section != "recipe":
