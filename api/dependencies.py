@@ -7,8 +7,10 @@ from typing import Annotated
 from fastapi import Depends, Header, Path, Request
 
 from api.errors import Refused
+from api.meant import asked
 from api.metrics import Metrics
 from api.problems import ProblemItem
+from api.strict_json import escaped
 from api.watcher import EventWatcher
 from store.database import Database
 from store.errors import NotFound
@@ -61,8 +63,14 @@ async def _idempotency_key(
     ] = None,
 ) -> str | None:
     if key is not None and not _KEY.fullmatch(key):
-        raise Refused("bad_idempotency_key")
+        detail = "a key is 1 to 255 printable ASCII characters and does not begin or end with a space"
+        raise bad_header("Idempotency-Key", "bad_idempotency_key", detail, "1..255 printable ASCII characters")
     return key
+
+
+def bad_header(name: str, code: str, detail: str, allowed: str) -> Refused:
+    """The refusal of a header that cannot be read."""
+    return Refused(code, errors=[ProblemItem(pointer=f"/header/{name}", code=code, detail=detail, allowed=[allowed])])
 
 
 async def known_parameters_only(request: Request) -> None:
@@ -72,10 +80,12 @@ async def known_parameters_only(request: Request) -> None:
     items = []
     for name, value in request.query_params.multi_items():
         if "\0" in name or "\0" in value:
-            items.append(ProblemItem(pointer="/query", code="nul_in_string", detail="NUL in a query parameter"))
+            pointer = f"/query/{escaped(name[:80])}"
+            items.append(ProblemItem(pointer=pointer, code="nul_in_string", detail="NUL in a query parameter"))
         elif name.partition("[")[0] not in known:
-            detail = f"there is no query parameter {name[:80]!r} here"
-            items.append(ProblemItem(pointer="/query", code="unknown_parameter", detail=detail, allowed=sorted(known)))
+            pointer, detail = f"/query/{escaped(name[:80])}", f"there is no query parameter {name[:80]!r} here"
+            detail += asked(name.partition("[")[0], known)
+            items.append(ProblemItem(pointer=pointer, code="unknown_parameter", detail=detail, allowed=sorted(known)))
     if items:
         raise Refused("invalid_request", items[0].detail, errors=items)
 

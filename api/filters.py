@@ -1,6 +1,7 @@
 """The filters of the list of jobs."""
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, TypedDict
 
@@ -8,18 +9,29 @@ from fastapi import Query, Request
 from pydantic import TypeAdapter, ValidationError
 
 from api.errors import Refused
+from api.meant import asked
 from api.problems import ProblemItem
+from specs.compatibility import kind_of
+from specs.data_sources import named_datasets
 from specs.job import LabelKey
+from specs.learners import LEARNER_SPECS
+from specs.networks import NETWORK_SPECS
 from store.tables import ACTIVE, PENDING, TERMINAL
 
 STATUSES = (*PENDING, *ACTIVE, *TERMINAL)
 ONE = "|".join(STATUSES)
 MAX_LABELS = 16
+LABEL_WORDS = "a label's key is 1 to 63 of A-Z a-z 0-9 . _ / -"
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
 _LABEL = re.compile(r"label\[(.*)\]", re.DOTALL)
 _LABEL_KEY: TypeAdapter[str] = TypeAdapter(LabelKey)
 
-Text = Annotated[str | None, Query(max_length=200)]
+LEARNERS = tuple(kind_of(spec) for spec in LEARNER_SPECS)
+NETWORKS = tuple(kind_of(spec) for spec in NETWORK_SPECS)
+DATASETS = named_datasets()
+FILE_SUFFIX = r"\.(csv|npz|parquet)"
+LONGEST_NAME = 80
+"""By so much of a file's path a job is found."""
 
 
 class Filters(TypedDict):
@@ -43,9 +55,16 @@ async def filters(
             json_schema_extra={"pattern": f"^({ONE})(,({ONE}))*$"},
         ),
     ] = None,
-    learner: Text = None,
-    network: Text = None,
-    dataset: Text = None,
+    learner: Annotated[str | None, Query(max_length=200, json_schema_extra={"enum": list(LEARNERS)})] = None,
+    network: Annotated[str | None, Query(max_length=200, json_schema_extra={"enum": list(NETWORKS)})] = None,
+    dataset: Annotated[
+        str | None,
+        Query(
+            description="a name of the catalog, or the path of a file in the data folder",
+            max_length=512,
+            json_schema_extra={"pattern": f"^({'|'.join(DATASETS)}|[^\\x00]+{FILE_SUFFIX})$"},
+        ),
+    ] = None,
     label: Annotated[str | None, Query(include_in_schema=False)] = None,
     created_after: Annotated[
         str | None,
@@ -54,15 +73,28 @@ async def filters(
 ) -> Filters:
     """Reads the filters; each mistake is a problem that names the parameter."""
     if label is not None:
-        raise _refused("label", "bad_label", "write label[key]=value", None)
+        raise _refused("label", "bad_label", "write label[key]=value", ["label[key]=value"])
     return {
         "statuses": _statuses(status),
-        "learner": learner,
-        "network": network,
-        "dataset": dataset,
+        "learner": _on_the_menu("learner", learner, LEARNERS),
+        "network": _on_the_menu("network", network, NETWORKS),
+        "dataset": _dataset(dataset),
         "labels": _labels(request),
         "created_after": None if created_after is None else _seconds(created_after),
     }
+
+
+def _on_the_menu(name: str, kind: str | None, kinds: Sequence[str]) -> str | None:
+    if kind is None or kind in kinds:
+        return kind
+    raise _refused(name, f"unknown_{name}", f"there is no {name} {kind[:80]!r}{asked(kind, kinds)}", list(kinds))
+
+
+def _dataset(name: str | None) -> str | None:
+    """The name under which jobs keep it; a file may be gone that jobs were trained on."""
+    if name is None or re.fullmatch(f".+{FILE_SUFFIX}", name, re.DOTALL):
+        return name if name is None else name[:LONGEST_NAME]
+    return _on_the_menu("dataset", name, DATASETS)
 
 
 def _statuses(text: str | None) -> tuple[str, ...]:
@@ -70,7 +102,9 @@ def _statuses(text: str | None) -> tuple[str, ...]:
         return ()
     found = tuple(text.split(","))
     if not set(found) <= set(STATUSES):
-        raise _refused("status", "unknown_status", "there is no such status", list(STATUSES))
+        wrong = next(status for status in found if status not in STATUSES)
+        detail = f"there is no status {wrong[:80]!r}{asked(wrong, STATUSES)}"
+        raise _refused("status", "unknown_status", detail, list(STATUSES))
     return found
 
 
@@ -82,9 +116,9 @@ def _labels(request: Request) -> dict[str, str]:
             try:
                 found[_LABEL_KEY.validate_python(match[1] if match else "")] = value
             except ValidationError:
-                raise _refused("label", "bad_label", "a label's key is 1 to 63 of A-Z a-z 0-9 . _ / -", None) from None
+                raise _refused("label", "bad_label", LABEL_WORDS, ["label[key]=value"]) from None
     if len(found) > MAX_LABELS:
-        raise _refused("label", "too_many_labels", f"at most {MAX_LABELS} labels at a time", None)
+        raise _refused("label", "too_many_labels", f"at most {MAX_LABELS} labels at a time", [f"0..{MAX_LABELS}"])
     return found
 
 

@@ -130,6 +130,7 @@ class FileSpec(DataSourceSpec):
 
 DatasetSpec = Annotated[BuiltinSpec | SyntheticSpec | PublishedSpec | FileSpec, Field(discriminator="kind")]
 
+_SYNTHETIC = ("event_xor", "parity", "sequence_image")
 # name -> rows, input shape, outputs, task
 _BUILTIN: dict[str, tuple[int, tuple[int, ...], int, TaskName]] = {
     "digits": (1797, (1, 8, 8), 10, "classification"),
@@ -145,6 +146,11 @@ _PUBLISHED: dict[str, tuple[int, int, tuple[int, ...], int]] = {
     "cifar10": (50_000, 10_000, (3, 32, 32), 10),
     "cifar100": (50_000, 10_000, (3, 32, 32), 100),
 }
+
+
+def named_datasets() -> tuple[str, ...]:
+    """Every data set that has a name of its own."""
+    return (*_BUILTIN, *_SYNTHETIC, *_PUBLISHED)
 
 
 def split_rows(rows: int, split: SplitSpec) -> tuple[int, int, int]:

@@ -8,8 +8,7 @@ from pydantic import BaseModel
 
 from api import streams
 from api.answers import Page, Time
-from api.dependencies import DoorDep, JobIdDep, known_parameters_only
-from api.errors import Refused
+from api.dependencies import DoorDep, JobIdDep, bad_header, known_parameters_only
 from api.negotiation import chosen
 from api.problems import declared
 from api.rows import rfc3339
@@ -73,7 +72,8 @@ async def _after(
     if last_event_id is None:
         return after or 0
     if not _SEQUENCE.fullmatch(last_event_id):
-        raise Refused("bad_last_event_id")
+        detail = "not the `id` of an event of this job"
+        raise bad_header("Last-Event-ID", "bad_last_event_id", detail, "1..18 digits: the id of the last event seen")
     return int(last_event_id)
 
 
