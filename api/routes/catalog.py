@@ -18,8 +18,9 @@ from api.catalog import (
     RecipeEntry,
 )
 from api.dependencies import DoorDep, known_parameters_only
-from api.problems import declared
-from store.errors import NotFound
+from api.errors import Refused
+from api.meant import asked
+from api.problems import ProblemItem, declared
 
 router = APIRouter(prefix="/v1", tags=["catalog"], dependencies=[Depends(known_parameters_only)])
 
@@ -104,7 +105,7 @@ def get_datasets(door: DoorDep, kind: Kind) -> Any:
     """The data sets of one kind (`builtin`, `synthetic`, `published`, `file`)."""
     found = [entry for entry in catalog.datasets(door.settings.data_dir) if entry.kind == kind]
     if not found and kind != "file":
-        raise NotFound("There is no such kind of data set.")
+        raise _not_found(kind, sorted({entry.kind for entry in catalog.datasets(None)} | {"file"}))
     return Page[DatasetEntry](data=found)
 
 
@@ -112,4 +113,12 @@ def _named(entries: Sequence[AnyEntry], kind: str) -> AnyEntry:
     for entry in entries:
         if entry.kind == kind:
             return entry
-    raise NotFound(f"The catalog has {', '.join(entry.kind for entry in entries)}.")
+    kinds = [entry.kind for entry in entries]
+    raise _not_found(kind, kinds)
+
+
+def _not_found(kind: str, kinds: Sequence[str]) -> Refused:
+    """404 that names what the catalog has, and what was probably meant."""
+    detail = f"there is no {kind[:80]!r} in this list{asked(kind, kinds)}"
+    item = ProblemItem(pointer="/path/kind", code="not_found", detail=detail, allowed=list(kinds))
+    return Refused("not_found", detail, errors=[item])
