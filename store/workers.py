@@ -125,7 +125,7 @@ def waiting(session: Session, *, limit: int, lease_s: float) -> list[tuple[Job, 
 
 def _why(job: Job, *, offered: bool, higher: int) -> tuple[str, str]:
     if not offered:
-        return "no_worker_of_class", f"No live worker offers {job.resource_class!r}."
+        return "no_worker_of_class", f"No live worker offers a {job.resource_class.upper()}."
     if job.charged_attempts and job.reason_code not in (None, "waiting_for_capacity"):
         return "backoff_after_failure", f"Waiting to try again: {job.reason_message}"
     if higher:

@@ -158,7 +158,7 @@ def test_buttons_pause_resume_cancel_and_run_again(service: Service, watched: Wa
     page = watched.page
     status = page.locator("[data-field=status]")
     expect(status).to_have_text("queued")
-    expect(page.locator("[data-field=reason]")).to_contain_text("No live worker offers 'cpu'")
+    expect(page.locator("[data-field=reason]")).to_contain_text("No live worker offers a CPU")
     with service.database.writing.begin() as session:
         key = recorded_jobs.start(session)
         recorded_jobs.train(session, key, after=0, to=100)
