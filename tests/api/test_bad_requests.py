@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from api.meant import meant
 from api.problems import KINDS
 from store.identifiers import new_id
 from tests.api.lived_job import SPEC
@@ -155,9 +156,25 @@ def test_compressed_body_is_not_read(http: TestClient) -> None:
         (changed("optimizer", {"kind": "adam", "lrr": 1}), "/optimizer/lrr", "lr", "did you mean 'lr'?"),
         (changed("learner", {}), "/learner/kind", "backprop", "kind is required"),
         (changed("network/activation", "rellu"), "/network/activation", "relu", "did you mean 'relu'?"),
-        (changed("network/hidden", [8, 1.5]), "/network/hidden/1", None, "integer"),
+        (changed("network/activation", "Tanh"), "/network/activation", "tanh", "did you mean 'tanh'?"),
+        (changed("optimizer", {"kind": "adam", "learning_rate": 1}), "/optimizer/learning_rate", "lr", "mean 'lr'?"),
+        (changed("training/n_epochs", 3), "/training/n_epochs", "epochs", "did you mean 'epochs'?"),
+        (changed("training/batchsize", 3), "/training/batchsize", "batch_size", "did you mean 'batch_size'?"),
+        (changed("network/hidden_sizes", [8]), "/network/hidden_sizes", "hidden", "did you mean 'hidden'?"),
+        (changed("resources/device", "gpu"), "/resources/device", "cuda", "did you mean 'cuda'?"),
+        (changed("network/hidden", [8, 1.5]), "/network/hidden/1", "an integer, 1..65536", "integer"),
+        (changed("network/hidden", [10**9]), "/network/hidden/0", "1..65536", "65536"),
+        (changed("network/hidden", [8] * 600), "/network/hidden", "at most 512 items", "512"),
+        (changed("network/dropout", "0.5"), "/network/dropout", "a number, >= 0, < 1", "number"),
+        (changed("training/epochs", -1), "/training/epochs", "1..10000000", "greater"),
+        (changed("training/seed", 2**64), "/training/seed", ">= 0, < 9223372036854775808", "less"),
+        (changed("optimizer", {"kind": "sgd", "lr": 0}), "/optimizer/lr", "> 0, <= 1000000", "greater"),
+        (changed("name", 1), "/name", "a string", "string"),
+        (changed("name", "x" * 1_001), "/name", "at most 200 characters", "200"),
+        (changed("training", []), "/training", "an object", "object"),
+        ({"recipe": "lesson_dead_rellu"}, "/recipe", "lesson_dead_relu", "did you mean 'lesson_dead_relu'?"),
         (changed("training/batch_size", 5_000), "/training/batch_size", "full", "training rows"),
-        ({"recipe": "liqid"}, "/recipe", "liquid", "recipe"),
+        ({"recipe": "liqid"}, "/recipe", "liquid", "did you mean 'liquid'?"),
         ({"dataset": SPEC["dataset"], "network": SPEC["network"]}, "/learner", None, "required"),
     ],
 )
@@ -172,6 +189,26 @@ def test_mistake_is_named_by_pointer_with_what_was_meant(
         assert item["allowed"] is None
     else:
         assert allowed in item["allowed"]
+
+
+@pytest.mark.parametrize(
+    ("given", "known"), [("tpu", ["cpu", "cuda"]), ("skip", ["stop"]), ("x", ["y"]), ("a" * 10_000, ["a" * 9_999])]
+)
+def test_far_name_is_not_suggested(given: str, known: list[str]) -> None:
+    assert meant(given, known) is None
+
+
+def test_misspelt_field_stands_before_the_one_that_is_then_missing(http: TestClient) -> None:
+    body = {("lerner" if name == "learner" else name): value for name, value in SPEC.items()}
+    problem = assert_problem(http.post("/v1/jobs", json=body), 422)
+    assert problem["errors"][0]["pointer"] == "/lerner"
+    assert "did you mean 'learner'?" in problem["detail"]
+
+
+def test_message_of_a_spec_stands_without_the_parsers_words(http: TestClient) -> None:
+    body = changed("network", {"kind": "cnn", "kernel_size": 4})
+    [item] = assert_problem(http.post("/v1/jobs", json=body), 422)["errors"]
+    assert item["detail"].startswith("kernel_size must be odd")
 
 
 def test_pair_that_cannot_train_names_the_nearest_that_can(http: TestClient) -> None:
@@ -266,6 +303,59 @@ def test_query_that_means_nothing_is_refused(http: TestClient, query: str) -> No
     problem = assert_problem(http.get(f"/v1/jobs?{query}"), 422)
     if query == "stauts=queued":
         assert "status" in problem["errors"][0]["allowed"]
+
+
+@pytest.mark.parametrize(
+    ("query", "pointer", "allowed", "words"),
+    [
+        ("limit=100000", "/query/limit", "1..200", "200"),
+        ("limit=x", "/query/limit", "an integer, 1..200", "integer"),
+        ("after=x", "/query/after", "next_cursor of an earlier page, or no `after` for the first page", "cursor"),
+        ("learner=backprob", "/query/learner", "backprop", "did you mean 'backprop'?"),
+        ("network=mpl", "/query/network", "mlp", "did you mean 'mlp'?"),
+        ("dataset=digit", "/query/dataset", "digits", "did you mean 'digits'?"),
+        ("status=done", "/query/status", "succeeded", "there is no status 'done'"),
+        ("stauts=queued", "/query/stauts", "status", "did you mean 'status'?"),
+        ("label=x", "/query/label", "label[key]=value", "label[key]"),
+    ],
+)
+def test_mistake_in_a_query_is_named_with_what_was_meant(
+    http: TestClient, query: str, pointer: str, allowed: str, words: str
+) -> None:
+    [item] = assert_problem(http.get(f"/v1/jobs?{query}"), 422)["errors"]
+    assert item["pointer"] == pointer
+    assert words in item["detail"]
+    assert allowed in item["allowed"]
+
+
+@pytest.mark.parametrize("query", ["learner=backprop", "network=mlp", "dataset=digits", "dataset=own/gone.csv"])
+def test_filter_by_what_is_on_the_menu_is_served(http: TestClient, query: str) -> None:
+    assert http.get(f"/v1/jobs?{query}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "code"),
+    [
+        ("POST", "/v1/jobs", {"Idempotency-Key": " "}, "bad_idempotency_key"),
+        ("POST", "/v1/jobs", {"Idempotency-Key": "x" * 256}, "bad_idempotency_key"),
+        ("GET", f"/v1/jobs/{UNKNOWN}/events", {"Last-Event-ID": "x"}, "bad_last_event_id"),
+    ],
+)
+def test_bad_header_is_named(http: TestClient, method: str, path: str, headers: dict[str, str], code: str) -> None:
+    answer = http.request(method, path, headers=headers, json=SPEC if method == "POST" else None)
+    [item] = assert_problem(answer, 400, code)["errors"]
+    assert item["pointer"] == f"/header/{next(iter(headers))}"
+    assert "1.." in item["allowed"][0]
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("learners/backprob", "backprop"), ("recipes/liqid", "liquid"), ("datasets/bultin", "builtin")],
+)
+def test_entry_that_the_catalog_lacks_is_told_the_nearest(http: TestClient, path: str, name: str) -> None:
+    [item] = assert_problem(http.get(f"/v1/{path}"), 404, "not_found")["errors"]
+    assert f"did you mean {name!r}?" in item["detail"]
+    assert name in item["allowed"]
 
 
 @pytest.mark.parametrize("body", [{"nam": "x"}, {"name": 1}, {"priority": 1001}, {"priority": None}, {"status": "x"}])
