@@ -165,6 +165,10 @@ class ComparisonSpec(Spec):
             raise _refused("nothing_to_compare", "/learners", "name learners, or a template", ["all", *KINDS])
         if self.training.seed != 0:
             raise _refused("seed_of_a_comparison", "/training/seed", "the seeds stand in seeds", [0])
+        if not self.training.evaluate_test:
+            raise _refused(
+                "comparison_needs_test", "/training/evaluate_test", "results are read on the test rows", [True]
+            )
         if len(set(self.seeds)) != len(self.seeds):
             raise _refused("seed_twice", "/seeds", "a seed stands twice", "distinct seeds")
         if self.tuning is not None and set(self.tuning.seeds) & set(self.seeds):

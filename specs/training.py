@@ -69,6 +69,9 @@ class TrainingSpec(Spec):
     )
     early_stopping: EarlyStoppingSpec | None = None
     evaluate_every_epochs: int = Field(default=1, ge=1, le=MAX_STEPS)
+    evaluate_test: bool = Field(
+        default=True, description="false: the test rows are not read, as fits a job that only chooses settings"
+    )
     checkpoint_every_s: float = Field(default=60, gt=0, le=86_400, description="seconds between two checkpoints")
     activation_checkpointing: Literal["none", "sqrt", "every_k", "auto"] = Field(
         default="none",

@@ -268,6 +268,7 @@ def _queue(session: Session, row: Comparison, wanted: Sequence[Run]) -> None:
         settings = arm["trials"][run.trial] if run.stage == "tuning" else (row.chosen or {}).get(run.arm, {})
         spec = with_settings(arm["job"], settings)
         spec["training"]["seed"] = run.seed
+        spec["training"]["evaluate_test"] = run.stage == "final"
         spec["name"] = f"{run.arm}, seed {run.seed}" + (f", trial {run.trial}" if run.stage == "tuning" else "")
         spec["labels"] = {**row.labels, "comparison": row.id, "stage": run.stage}
         job = jobs.create(

@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -112,13 +112,14 @@ def end_one(database: Database, score: Scored) -> bool:
         blocks, payload = _curve(accuracy)
         series.append(session, *key, blocks, payload, ids=series.BlockIds())
         assert attempts.mark_finalizing(session, *key)
-        result = {"metrics": _metrics(accuracy), "step": STEPS[-1], "cost": _cost(arm)}
+        splits = ("train", "validation", *(["test"] if job.resolved_spec["training"]["evaluate_test"] else []))
+        result = {"metrics": _metrics(accuracy, splits), "step": STEPS[-1], "cost": _cost(arm)}
         assert attempts.succeed(session, *key, result=result, receipt={"dataset_sha256": "ab"}, diagnostics={})
         return True
 
 
-def _metrics(accuracy: float) -> dict[str, dict[str, float]]:
-    return {split: {"loss": 1 - accuracy, "accuracy": accuracy} for split in ("train", "validation", "test")}
+def _metrics(accuracy: float, splits: Iterable[str]) -> dict[str, dict[str, float]]:
+    return {split: {"loss": 1 - accuracy, "accuracy": accuracy} for split in splits}
 
 
 def _cost(arm: str) -> dict[str, Any]:

@@ -170,10 +170,12 @@ class Attempt:
         return load_rows(self.order.dataset_folder, split, device=self.device.torch)
 
     def _metrics(self, *, restored: bool) -> dict[str, dict[str, float | None]]:
-        """Final metrics of every split that has rows; train on its first rows alone."""
+        """Final metrics of every split that has rows and may be read; train on its first rows alone."""
         loop, selection = self.loop, self.loop.selection
         metrics: dict[str, dict[str, float | None]] = {}
         splits: tuple[Split, ...] = ("train", "validation", "test")
+        if not loop.course.spec.training.evaluate_test:
+            splits = ("train", "validation")
         for split in splits:
             if split == "validation" and selection.latest_step == loop.step and not restored:
                 metrics[split] = dict(selection.latest)

@@ -42,6 +42,8 @@ def test_comparison_is_tuned_run_and_answered_and_comes_out_the_same_again(servi
         result = first["result"]
         assert first["sentence"] == result["sentence"]
         assert result["tuned"] is True
+        for row in first["rows"]:
+            assert ("test" in row["metrics"]) == (row["stage"] == "final"), "tuning never reads the test rows"
         arms = {arm["name"]: arm for arm in result["arms"]}
         assert set(arms) == {arm["name"] for arm in first["arms"]}
         assert {"readout_only", "backprop_checkpointing", "backprop_accumulation"} <= set(arms)

@@ -108,6 +108,7 @@ def test_named_learner_that_does_not_fit_is_refused_with_its_place() -> None:
     [
         ({"learners": []}, "/learners"),
         ({"training": {"seed": 3}}, "/training/seed"),
+        ({"training": {"evaluate_test": False}}, "/training/evaluate_test"),
         ({"seeds": [1, 1]}, "/seeds"),
         ({"tuning": {"seeds": [4]}}, "/tuning/seeds"),
         ({"dataset": {"kind": "builtin", "name": "digits", "split": {"test": 0.0}}}, "/dataset/split/test"),

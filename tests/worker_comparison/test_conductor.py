@@ -48,6 +48,7 @@ def test_tuning_chooses_by_validation_then_finals_run_then_the_answer_stands(
             rates[run.arm, run.settings["optimizer"]["lr"]] = run.trial
     conductor.look()
     assert read(database, comparison_id).status == "tuning", "its jobs have not ended"
+    assert evaluating(database, comparison_id, "tuning") == {False}
     best = {arm: max(rate for name, rate in rates if name == arm) for arm, _ in rates}
     with database.reading() as session:
         runs = {run.job_id: run for run in comparisons.rows(session, comparison_id)}
@@ -59,12 +60,20 @@ def test_tuning_chooses_by_validation_then_finals_run_then_the_answer_stands(
         with database.reading() as session:
             own = [run for run in comparisons.rows(session, comparison_id, stage="final") if run.arm == arm]
         assert {run.settings["optimizer"]["lr"] for run in own} == {rate}
+    assert evaluating(database, comparison_id, "final") == {True}
     assert row.chosen["backprop_checkpointing"] == row.chosen["backprop"]
     lived_comparison.end_jobs(database)
     conductor.look()
     row = read(database, comparison_id)
     assert row.status == "succeeded"
     assert row.sentence == row.result["sentence"]
+
+
+def evaluating(database: Database, comparison_id: str, stage: str) -> set[bool]:
+    """Whether the jobs of a stage read the test rows."""
+    with database.reading() as session:
+        runs = comparisons.rows(session, comparison_id, stage=stage)
+    return {run.settings["training"]["evaluate_test"] for run in runs}
 
 
 def end_by_rate(database: Database, rate_of: dict[str, float]) -> None:

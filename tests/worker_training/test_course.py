@@ -184,3 +184,10 @@ def test_bfloat16_keeps_float32_weights_and_learns(tmp_path: Path) -> None:
     assert trained.result.weights_sha256 != full.result.weights_sha256
     losses = trained.series["loss", None, "train"]
     assert losses[7] < losses[1]
+
+
+def test_job_that_may_not_read_the_test_rows_has_no_figure_of_them_and_trains_the_same(tmp_path: Path) -> None:
+    read, unread = (train(job("backprop", "mlp", training={"evaluate_test": told}), tmp_path) for told in (True, False))
+    assert set(read.result.metrics) - set(unread.result.metrics) == {"test"}
+    assert read.result.metrics["validation"] == unread.result.metrics["validation"]
+    assert read.result.weights_sha256 == unread.result.weights_sha256

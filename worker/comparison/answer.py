@@ -16,7 +16,8 @@ from worker.comparison.statistics import Verdict
 
 PROTOCOL: Final = (
     "Every learner gets the same budget, the same seeds and as many tuning trials as every other one.",
-    "Tuning reads the validation rows, on seeds that are not reported; the test rows are read once, at the end.",
+    "Tuning reads the validation rows, on seeds that are not reported, and never the test rows; each "
+    "final job reads these once, at its end.",
     "Differences to the reference are paired by seed: Student's t, two-sided, with Holm's correction over all arms "
     "that are tested, at 5 % together.",
     "Equivalence and 'not worse' are one-sided tests against the margin, each with Holm's correction.",

@@ -16,7 +16,7 @@ def metric_of(rows: Iterable[Row]) -> str:
     """accuracy, in points; or mse, in per cent of the reference's."""
     for run in rows:
         if run.result is not None:
-            return "accuracy" if "accuracy" in run.result["metrics"].get("test", {}) else "mse"
+            return "accuracy" if any("accuracy" in of for of in run.result["metrics"].values()) else "mse"
     return "accuracy"
 
 
