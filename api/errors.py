@@ -16,6 +16,7 @@ from api import problems
 from api.problems import ProblemItem
 from api.validation import parameter_items
 from store.errors import (
+    BelongsToComparison,
     IdempotencyKeyInFlight,
     IdempotencyKeyReused,
     IllegalTransition,
@@ -51,6 +52,7 @@ class Refused(Exception):
 CODES: Mapping[type[Exception], str] = {
     NotFound: "not_found",
     IllegalTransition: "illegal_transition",
+    BelongsToComparison: "belongs_to_comparison",
     VersionMismatch: "precondition_failed",
     IdempotencyKeyReused: "idempotency_key_reused",
     IdempotencyKeyInFlight: "idempotency_key_in_flight",

@@ -32,7 +32,10 @@ KINDS: Mapping[str, Kind] = {
     "method_not_allowed": Kind(405, "Method not allowed", "The header `Allow` says which methods this path takes."),
     "not_acceptable": Kind(406, "Not acceptable", "Ask for one of the media types in `allowed`."),
     "illegal_transition": Kind(
-        409, "The job's status does not allow this", "`allowed` lists the statuses from which it may be asked for."
+        409, "The status does not allow this", "`allowed` lists the statuses from which it may be asked for."
+    ),
+    "belongs_to_comparison": Kind(
+        409, "The job belongs to a comparison", "Its answer rests on this job: jobs of comparisons are kept."
     ),
     "idempotency_key_in_flight": Kind(
         409, "Idempotency-Key in flight", "A request with this key is being answered; send it again in a moment."

@@ -183,7 +183,7 @@ def cancel(session: Session, comparison_id: str) -> tuple[Comparison, bool]:
     if not moved:
         if row.status in ("cancelling", "cancelled"):
             return row, False
-        raise IllegalTransition(row.status, allowed=("tuning", "running"))
+        raise IllegalTransition(row.status, allowed=("tuning", "running"), noun="comparison")
     for run in rows(session, comparison_id):
         if run.job_id is not None and not run.ended:
             jobs.cancel(session, run.job_id)

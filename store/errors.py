@@ -13,12 +13,16 @@ class NotFound(StoreError):
 
 
 class IllegalTransition(StoreError):
-    """The job's status does not allow this."""
+    """The status does not allow this."""
 
-    def __init__(self, status: str, *, allowed: tuple[str, ...]) -> None:
-        super().__init__(f"A job that is {status} does not allow this; it must be {' or '.join(allowed)}.")
+    def __init__(self, status: str, *, allowed: tuple[str, ...], noun: str = "job") -> None:
+        super().__init__(f"A {noun} that is {status} does not allow this; it must be {' or '.join(allowed)}.")
         self.status = status
         self.allowed = allowed
+
+
+class BelongsToComparison(StoreError):
+    """The job belongs to a comparison."""
 
 
 class VersionMismatch(StoreError):

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import delete, select, tuple_
 from sqlalchemy.orm import Session
 
-from store.errors import IllegalTransition, StoreError
+from store.comparison_tables import ComparisonRun
+from store.errors import BelongsToComparison, IllegalTransition, StoreError
 from store.tables import TERMINAL, Job
 
 CURSOR = "41[0-9a-f]{46}"
@@ -50,7 +51,10 @@ def page(
 
 
 def remove(session: Session, job: Job) -> None:
-    """Deletes a terminal job with all that belongs to it; its files are the caller's."""
+    """Deletes a terminal job with all that belongs to it; its files are the caller's. Jobs of comparisons are kept."""
+    of = session.scalar(select(ComparisonRun.comparison_id).where(ComparisonRun.job_id == job.id))
+    if of is not None:
+        raise BelongsToComparison(f"The job belongs to the comparison {of}, whose answer rests on it.")
     if job.status not in TERMINAL:
         raise IllegalTransition(job.status, allowed=TERMINAL)
     session.execute(delete(Job).where(Job.id == job.id, Job.phase == "terminal"))

@@ -111,7 +111,7 @@ def update_job(
 
 @router.delete("/{job_id}", operation_id="delete_job", status_code=204, responses=declared(409, 412))
 def delete_job(door: DoorDep, job_id: JobIdDep, if_match: Annotated[str | None, Header()] = None) -> Response:
-    """Deletes a job that has ended, with all that it left."""
+    """Deletes a job that has ended, with all that it left. Jobs of comparisons are kept."""
     with door.database.writing.begin() as session:
         job = jobs.get(session, job_id)
         require_match(job_answer(job), if_match)
