@@ -16,6 +16,9 @@ from api.strict_json import escaped
 Location = Sequence[int | str]
 Schema = Mapping[str, Any]
 
+ENTRY = ("learner", "optimizer")
+"""What a learner's section leaves to the entry that it stands for."""
+
 _QUOTED = re.compile(r"'([^']*)'")
 
 
@@ -47,7 +50,7 @@ def schema_of(model: type[BaseModel]) -> Schema:
 
 def _item(error: ErrorDetails, body: Any, schema: Schema) -> ProblemItem:
     context: Mapping[str, Any] = error.get("ctx") or {}
-    pointer = _pointer(error, body) + str(context.get("pointer", ""))
+    pointer = _posted(_pointer(error, body) + str(context.get("pointer", "")), body)
     allowed, detail = context.get("allowed"), error["msg"]
     if error["type"] == "extra_forbidden":
         allowed = sorted(_names_at(schema, error["loc"][:-1]))
@@ -88,6 +91,33 @@ def _pointer(error: ErrorDetails, body: Any) -> str:
         elif index == last and error["type"] == "missing":
             pointer = f"{pointer}/{escaped(str(part))}"
     return pointer
+
+
+def _posted(pointer: str, body: Any) -> str:
+    """The pointer into what was posted: a learner's name stands for its whole entry, a section for its learner.
+
+    A field that an object lacks is a place of its own: it can be added there.
+    """
+    kept, node, inside = [""], body, True
+    for part in pointer.split("/")[1:]:
+        name = part.replace("~1", "/").replace("~0", "~")
+        if not inside:
+            kept.append(part)
+        elif isinstance(node, dict) and name in node:
+            kept.append(part)
+            node = node[name]
+        elif isinstance(node, list) and name.isdecimal() and int(name) < len(node):
+            kept.append(part)
+            node = node[int(name)]
+        elif isinstance(node, dict) and "kind" in node and name in ENTRY:
+            if name != "learner":
+                break
+        elif isinstance(node, str):
+            break
+        else:
+            kept.append(part)
+            inside = False
+    return "/".join(kept)
 
 
 def _quoted(error: Mapping[str, Any]) -> list[Any] | None:

@@ -175,12 +175,24 @@ def _optimizer(entry: ComparedLearner) -> Any:
     return _rule(kind_of(type(entry.learner))).example.get("optimizer")
 
 
-def _same(one: ComparedLearner, other: ComparedLearner) -> bool:
-    def whole(entry: ComparedLearner) -> Any:
-        fields = {"learner": entry.learner.model_dump(mode="json"), "optimizer": _optimizer(entry)}
-        return ComparedLearner.model_validate_json(json.dumps(fields))
+def listed_twice(spec: ComparisonSpec) -> int | None:
+    """The index of a listed learner that stands there before, with the same settings or under the same name."""
+    whole = [_whole(entry) for entry in spec.learners]
+    names = [entry.name for entry in spec.learners]
+    for index, name in enumerate(names):
+        if whole[index] in whole[:index] or (name is not None and name in names[:index]):
+            return index
+    return None
 
-    return bool(whole(one) == whole(other))
+
+def _same(one: ComparedLearner, other: ComparedLearner) -> bool:
+    return bool(_whole(one) == _whole(other))
+
+
+def _whole(entry: ComparedLearner) -> ComparedLearner:
+    """The entry with its optimizer written out, without its name."""
+    fields = {"learner": entry.learner.model_dump(mode="json"), "optimizer": _optimizer(entry)}
+    return ComparedLearner.model_validate_json(json.dumps(fields))
 
 
 def _job(spec: ComparisonSpec, arm: Arm) -> JobSpec:

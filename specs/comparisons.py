@@ -182,8 +182,15 @@ class ComparisonSpec(Spec):
             raise _refused(
                 "tuning_needs_validation", "/dataset/split/validation", "tuning reads the validation rows", "> 0"
             )
-        from specs.comparison_plan import plan  # it reads this file's classes
+        from specs.comparison_plan import listed_twice, plan  # it reads this file's classes
 
+        if (twice := listed_twice(self)) is not None:
+            raise _refused(
+                "learner_twice",
+                f"/learners/{twice}",
+                "this learner or its name stands in the list before",
+                "other settings and another name",
+            )
         plan(self)
         return self
 

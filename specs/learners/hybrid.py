@@ -47,7 +47,7 @@ class HybridSpec(Rule):
         "learner": {
             "kind": "hybrid",
             "phases": [
-                {"until": {"kind": "epochs", "value": 10}, "segments": [{"learner": {"kind": "mono_forward"}}]},
+                {"until": {"kind": "epochs", "value": 2}, "segments": [{"learner": {"kind": "mono_forward"}}]},
                 {"segments": [{"learner": {"kind": "backprop"}}]},
             ],
         },

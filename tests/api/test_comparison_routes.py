@@ -92,6 +92,29 @@ def test_mistake_is_named_by_its_place(http: TestClient, changes: dict[str, Any]
     assert pointer in [item["pointer"] for item in answer.json()["errors"]]
 
 
+@pytest.mark.parametrize(
+    ("entry", "pointer"),
+    [
+        ("hybrid", "/learners/0"),
+        ({"kind": "hybrid", "phases": "…"}, "/learners/0/phases/0/until/value"),
+        ({"learner": {"kind": "hybrid", "phases": "…"}}, "/learners/0/learner/phases/0/until/value"),
+    ],
+)
+def test_refusal_of_a_learner_points_into_what_was_posted(http: TestClient, entry: Any, pointer: str) -> None:
+    phases = [
+        {"until": {"kind": "steps", "value": 500}, "segments": [{"learner": {"kind": "mono_forward"}}]},
+        {"segments": [{"learner": {"kind": "backprop"}}]},
+    ]
+    if isinstance(entry, dict):
+        entry = {**entry, "phases": phases} if "kind" in entry else {"learner": {**entry["learner"], "phases": phases}}
+    answer = http.post("/v1/comparisons", json={**SPEC, "learners": [entry], "training": {"epochs": 1}})
+    [item] = answer.json()["errors"]
+    assert (answer.status_code, item["pointer"]) == (422, pointer)
+    node: Any = {"learners": [entry]}
+    for part in pointer.split("/")[1:]:
+        node = node[int(part) if isinstance(node, list) else part]
+
+
 def test_refused_pair_is_named_with_its_place_and_its_reason(http: TestClient) -> None:
     answer = http.post("/v1/comparisons", json={**SPEC, "network": {"kind": "mlp", "hidden": []}})
     [item] = answer.json()["errors"]
@@ -124,6 +147,18 @@ def test_cancelled_comparison_stays_so_with_all_its_jobs(http: TestClient) -> No
     assert http.post(f"/v1/comparisons/{comparison_id}/cancel").status_code == 200
     jobs = http.get("/v1/jobs", params={"label[comparison]": comparison_id, "limit": 200}).json()["data"]
     assert {job["status"] for job in jobs} == {"cancelled"}
+    refused = http.delete(f"/v1/jobs/{jobs[0]['id']}")
+    assert (refused.status_code, refused.json()["code"]) == (409, "belongs_to_comparison")
+    assert comparison_id in refused.json()["detail"]
+    assert http.get(f"/v1/jobs/{jobs[0]['id']}").status_code == 200
+
+
+def test_answered_comparison_cannot_be_cancelled(http: TestClient, database: Database, settings: Settings) -> None:
+    comparison_id = lived_comparison.answered(database, settings, tuning=None)
+    refused = http.post(f"/v1/comparisons/{comparison_id}/cancel")
+    assert (refused.status_code, refused.json()["code"]) == (409, "illegal_transition")
+    assert "A comparison that is succeeded" in refused.json()["detail"]
+    assert http.get(f"/v1/comparisons/{comparison_id}").json()["status"] == "succeeded"
 
 
 def test_rows_come_as_csv_and_no_other_form(http: TestClient) -> None:

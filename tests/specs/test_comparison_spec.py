@@ -90,6 +90,14 @@ def test_resolved_spec_is_accepted_again_and_plans_the_same() -> None:
     assert plan(again) == plan(spec)
 
 
+def test_hybrid_is_the_same_arm_by_its_name_and_among_all() -> None:
+    named, among = (
+        next(arm for arm in plan(compared(learners=learners))["arms"] if arm["name"] == "hybrid")
+        for learners in (["hybrid"], "all")
+    )
+    assert named == among
+
+
 def test_all_leaves_out_by_name_what_does_not_fit_and_runs_the_rest() -> None:
     made = plan(compared(learners="all", network={"kind": "mlp", "hidden": []}))
     assert {"mono_forward", "forward_forward"} <= {left["name"] for left in made["left_out"]}
@@ -110,6 +118,9 @@ def test_named_learner_that_does_not_fit_is_refused_with_its_place() -> None:
         ({"training": {"seed": 3}}, "/training/seed"),
         ({"training": {"evaluate_test": False}}, "/training/evaluate_test"),
         ({"seeds": [1, 1]}, "/seeds"),
+        ({"learners": ["mono_forward", "mezo", {"kind": "mono_forward"}]}, "/learners/2"),
+        ({"learners": ["backprop", "backprop"]}, "/learners/1"),
+        ({"learners": [{"name": "a", "learner": {"kind": kind}} for kind in ("mezo", "mono_forward")]}, "/learners/1"),
         ({"tuning": {"seeds": [4]}}, "/tuning/seeds"),
         ({"dataset": {"kind": "builtin", "name": "digits", "split": {"test": 0.0}}}, "/dataset/split/test"),
         ({"dataset": {"kind": "builtin", "name": "digits", "split": {"validation": 0.0}}}, "/dataset/split/validation"),
