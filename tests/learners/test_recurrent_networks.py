@@ -29,7 +29,7 @@ def sequences(seed: int) -> Tensor:
     return torch.randn(ROWS, STEPS, INPUTS, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", SEEDS, ids=["one seed", "another"])
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 def test_gated_cells_equal_pytorchs_with_copied_weights(cell: str, seed: int) -> None:
     torch.manual_seed(seed)
