@@ -50,6 +50,18 @@ class Cost(Filled):
     cpu_s: Number = None
     flops: Number = None
     peak_bytes: Number = None
+    parameters: Number = Field(default=None, description="numbers that the rule trains")
+    parameters_frozen: Number = Field(
+        default=None,
+        description="numbers that the job holds and no step changes: a frozen trunk, fixed feedback matrices, a read-out "
+        "that the rule has its own instead of, running statistics; trained and frozen together are all that it holds",
+    )
+    parameters_deployed: Number = Field(default=None, description="numbers that a prediction reads, trained or frozen")
+    parameters_training_only: Number = Field(
+        default=None,
+        description="all others that the job holds: heads, feedback matrices, networks that only train; deployed + "
+        "training-only = trained + frozen",
+    )
     energy: Energy | None = None
 
 

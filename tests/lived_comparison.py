@@ -135,6 +135,7 @@ def _cost(arm: str) -> dict[str, Any]:
         "memory": {"activation_bytes": int(1e5 * factor)},
         "energy": {"joules": None, "source": "none", "reason": "no counter"},
         "parameters": 1000,
+        "parameters_frozen": 0,
         "parameters_deployed": 900,
         "parameters_training_only": 100,
         "inference": {

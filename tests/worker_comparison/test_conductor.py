@@ -102,7 +102,8 @@ def test_answer_holds_statistics_bills_curves_and_sentences(database: Database, 
     assert found["forward_forward"]["ratios"]["seconds"] == pytest.approx(2.5)
     assert found["forward_forward"]["bill"]["inference"]["flops_per_row"] == pytest.approx(5000)
     assert found["forward_forward"]["bill"]["tuning"]["runs"] == 2
-    assert found["backprop"]["bill"]["parameters"] == {"trained": 1000, "deployed": 900, "training_only": 100}
+    parameters = {"trained": 1000, "frozen": 0, "deployed": 900, "training_only": 100}
+    assert found["backprop"]["bill"]["parameters"] == parameters
     assert [point["step"] for point in found["backprop"]["curve"]] == list(lived_comparison.STEPS)
     assert found["backprop"]["curve"][-1]["seconds"] == pytest.approx(1.0)
     assert found["backprop"]["to_target"]["reached"]["step"] == lived_comparison.STEPS[-1]

@@ -46,6 +46,24 @@ def test_heads_that_no_prediction_reaches_only_train(tmp_path: Path) -> None:
     assert found["parameters_training_only"] == 2 * chained(WIDE, CLASSES)
 
 
+def test_frozen_trunk_is_deployed_with_what_was_trained_on_it(tmp_path: Path) -> None:
+    found = cost("readout_only", tmp_path)
+    assert found["parameters"] == chained(WIDE, CLASSES)
+    assert found["parameters_deployed"] == chained(PIXELS, WIDE, WIDE, CLASSES)
+    assert (found["parameters_frozen"], found["parameters_training_only"]) == (chained(PIXELS, WIDE, WIDE), 0)
+
+
+@pytest.mark.parametrize("learner", TRAIN_IT)
+def test_parameters_add_up(learner: str, tmp_path: Path) -> None:
+    trained = running.train({**running.job(learner, "mlp"), "network": BOUNDED}, tmp_path)
+    found, training = trained.result.cost, trained.attempt.loop.course.training
+    held = found["parameters"] + found["parameters_frozen"]
+    assert held == found["parameters_deployed"] + found["parameters_training_only"]
+    assert held >= sum(parameter.numel() for parameter in training.network.parameters())
+    frozen = [name for name, parameter in training.network.named_parameters() if not parameter.requires_grad]
+    assert bool(frozen) <= (found["parameters_frozen"] > 0), "what was frozen is frozen again"
+
+
 def test_goodness_is_billed_for_each_class(tmp_path: Path) -> None:
     goodness, readout = (cost("forward_forward", tmp_path, predict=way) for way in ("goodness", "readout"))
     assert goodness["inference"]["flops_per_row"] > 5 * readout["inference"]["flops_per_row"]

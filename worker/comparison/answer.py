@@ -27,6 +27,8 @@ PROTOCOL: Final = (
     "interval covers 1, runs under a second, and runs beside others on the same machine are no win and no loss.",
     "Where the reference is not above the frozen random trunk it did not learn, and nothing is decided.",
     "A run that diverged counts with the worst score. Only runs that were stopped or lost are missing.",
+    "Deployed parameters are those that a prediction reads, trained or frozen; deployed + only in training = trained + "
+    "frozen = all that the job holds.",
     "FLOPs count matrix and convolution work; element-wise work counts nothing.",
 )
 FLOOR: Final = "readout_only"

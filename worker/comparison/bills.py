@@ -27,6 +27,7 @@ def of_arm(finals: Sequence[Row], trials: Sequence[Row]) -> dict[str, Any]:
         },
         "parameters": {
             "trained": _mean([cost.get("parameters") for cost in costs]),
+            "frozen": _mean([cost.get("parameters_frozen") for cost in costs]),
             "deployed": _mean([cost.get("parameters_deployed") for cost in costs]),
             "training_only": _mean([cost.get("parameters_training_only") for cost in costs]),
         },

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 
 import torch
@@ -40,7 +40,7 @@ def inference_bill(
     joules = None
     if before is not None and spent is not None and long_enough:
         joules = (spent - before) / (count * (PASSES + 1))
-    deployed, training_only = parameter_shares(training, part)
+    parameters = parameter_shares(training, part)
     training.train()
     return {
         "inference": {
@@ -50,8 +50,7 @@ def inference_bill(
             "joules_per_row": joules,
             "joules_reason": None if joules is not None else SHORT if energy.available else energy.reading().reason,
         },
-        "parameters_deployed": deployed,
-        "parameters_training_only": training_only,
+        **parameters,
     }
 
 
@@ -63,18 +62,39 @@ def _passes(training: Training, part: Rows) -> Iterator[float]:
         yield time.perf_counter() - begun
 
 
-def parameter_shares(training: Training, rows: Rows) -> tuple[int, int]:
-    """Parameters that a prediction reaches, and all others: heads, feedback matrices, networks that only train."""
-    with torch.enable_grad():
-        scores = training.learner.predict(*_two(rows))
+def parameter_shares(training: Training, rows: Rows) -> dict[str, int]:
+    """Numbers that a prediction reads, trained or not, those that it does not, and those that no step changes.
+
+    Trained and frozen ones are all that the job holds, and so are deployed ones and those that are only in training.
+    """
     modules: list[nn.Module] = [training.network, *([] if training.own is None else [training.own])]
+    with torch.enable_grad(), _all_differentiable(modules):
+        scores = training.learner.predict(*_two(rows))
     tensors = {id(t): t for module in modules for t in (*module.parameters(), *module.buffers())}
     reached = _reached(scores)
     if not reached:  # a prediction that keeps no graph: by the network alone
         reached = {id(parameter) for parameter in training.network.parameters()}
     statistics = {id(buffer) for buffer in training.network.buffers()}
+    trained = {id(parameter) for group in training.groups for parameter in group.parameters}
     deployed = sum(tensor.numel() for key, tensor in tensors.items() if key in reached | statistics)
-    return deployed, sum(tensor.numel() for tensor in tensors.values()) - deployed
+    return {
+        "parameters_frozen": sum(tensor.numel() for key, tensor in tensors.items() if key not in trained),
+        "parameters_deployed": deployed,
+        "parameters_training_only": sum(tensor.numel() for tensor in tensors.values()) - deployed,
+    }
+
+
+@contextmanager
+def _all_differentiable(modules: list[nn.Module]) -> Iterator[None]:
+    """For the time being no parameter is frozen: a graph shows only those that are not."""
+    frozen = [p for module in modules for p in module.parameters() if not p.requires_grad]
+    for parameter in frozen:
+        parameter.requires_grad_(True)
+    try:
+        yield
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)
 
 
 def _two(rows: Rows) -> tuple[Tensor, Tensor | None]:

@@ -92,13 +92,17 @@ function resultTable({ arms, unit, metric, margin }) {
 }
 
 function comparedBills({ arms }) {
-  const columns = ["Arm", "Training", "× reference", "FLOPs", "Joules", "Activations", "× reference", "Tuning", "A prediction", "FLOPs", "Deployed", "Only training"]
-    .map((title, index) => ({ title, number: index > 0 }));
+  const notes = {
+    Trained: "parameters that the rule trains", Frozen: "parameters that no step changes; trained and frozen are all that the job holds",
+    Deployed: "parameters that a prediction reads, trained or frozen", "Only training": "all others: deployed + only training = trained + frozen",
+  };
+  const columns = ["Arm", "Training", "× reference", "FLOPs", "Joules", "Activations", "× reference", "Tuning", "A prediction", "FLOPs", "Trained", "Frozen", "Deployed", "Only training"]
+    .map((title, index) => ({ title, number: index > 0, note: notes[title] }));
   return { columns, rows: arms.map(({ name, bill, ratios, timed }) => [
     words(name), duration(bill.training.training_s), timedText(ratios.seconds, timed?.seconds), prefixed(bill.training.flops, "FLOP"),
     bill.training.joules === null ? bill.training.joules_reason ?? "–" : `${figure(bill.training.joules)} J`,
     size(bill.training.activation_bytes), ratioText(ratios.memory), bill.tuning.runs ? duration(bill.tuning.training_s) : "–",
-    shortTime(bill.inference.seconds_per_row), prefixed(bill.inference.flops_per_row, "FLOP"), prefixed(bill.parameters.deployed, ""), prefixed(bill.parameters.training_only, ""),
+    shortTime(bill.inference.seconds_per_row), prefixed(bill.inference.flops_per_row, "FLOP"), prefixed(bill.parameters.trained, ""), prefixed(bill.parameters.frozen, ""), prefixed(bill.parameters.deployed, ""), prefixed(bill.parameters.training_only, ""),
   ]) };
 }
 
