@@ -53,8 +53,8 @@ class Cost(Filled):
     parameters: Number = Field(default=None, description="numbers that the rule trains")
     parameters_frozen: Number = Field(
         default=None,
-        description="numbers that the job holds and no step changes: a frozen trunk, fixed feedback matrices, a read-out "
-        "that the rule has its own instead of, running statistics; trained and frozen together are all that it holds",
+        description="numbers that the job holds and no step changes: a frozen trunk, fixed feedback matrices, a "
+        "read-out that the rule has its own instead of, running statistics; trained + frozen is all that it holds",
     )
     parameters_deployed: Number = Field(default=None, description="numbers that a prediction reads, trained or frozen")
     parameters_training_only: Number = Field(
