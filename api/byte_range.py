@@ -2,7 +2,7 @@
 
 import re
 
-_ONE = re.compile(r"bytes=\s*(\d{0,18})-(\d{0,18})\s*", re.ASCII)
+_ONE = re.compile(r"bytes=\s*(\d{0,4000})-(\d{0,4000})\s*", re.ASCII)
 
 
 class NotSatisfiable(ValueError):
