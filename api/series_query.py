@@ -12,6 +12,10 @@ import numpy.typing as npt
 from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
+from api.errors import Refused
+from api.meant import asked
+from api.problems import ProblemItem
+from specs.diagnostics import DIAGNOSTIC_KINDS
 from store import series
 from store.sampling import Method, sample
 from store.series import Points
@@ -20,6 +24,18 @@ Axis = Literal["step", "wall_s", "samples", "joules"]
 AXES = {"wall_s": "wall_s", "samples": "samples", "joules": "energy_joules"}
 """Axis -> the quantity of the whole network's training that it is read from."""
 COLUMNS = ("name", "layer", "parameter", "split", "unit", "x", "y", "sampled", "raw_count")
+
+EXPECTED = frozenset(
+    {
+        "accuracy",
+        "learning_rate",
+        "loss",
+        "mse",
+        "phase",
+        *(name for kind in DIAGNOSTIC_KINDS for name in kind.quantities),
+    }
+)
+"""Names that every job may be asked for: one that it did not measure, or not yet, has no points."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -77,7 +93,8 @@ class Wanted:
 
 
 def query(session: Session, job_id: str, wanted: Wanted) -> list[SeriesAnswer]:
-    """The wanted series in network order."""
+    """The wanted series in network order. Refuses a name that is nobody's once the job has series."""
+    _check_names(session, job_id, wanted.names or ())
     found = series.read(
         session,
         job_id,
@@ -90,6 +107,24 @@ def query(session: Session, job_id: str, wanted: Wanted) -> list[SeriesAnswer]:
     )
     axis = None if wanted.x == "step" else _axis(session, job_id, AXES[wanted.x])
     return [_answer(points, wanted, axis) for points in found]
+
+
+def _check_names(session: Session, job_id: str, names: Sequence[str]) -> None:
+    unknown = [name for name in names if name not in EXPECTED]
+    there = sorted(series.names(session, job_id)) if unknown else []
+    # Before its first point nobody can say which quantities of its own a learner will report.
+    wrong = [name for name in unknown if name not in there] if there else []
+    items = [
+        ProblemItem(
+            pointer="/query/names",
+            code="unknown_series",
+            detail=f"this job has no series {name[:80]!r}{asked(name, there)}",
+            allowed=list(there),
+        )
+        for name in wrong[:3]
+    ]
+    if items:
+        raise Refused("invalid_request", items[0].detail, errors=items)
 
 
 def catalog(session: Session, job_id: str) -> list[CatalogAnswer]:

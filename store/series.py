@@ -124,6 +124,12 @@ def read(
     return [_joined(scope, found) for scope, found in pieces.items()]
 
 
+def names(session: Session, job_id: str) -> set[str]:
+    """Names of all series of the job."""
+    query = select(SeriesBlock.quantities).where(SeriesBlock.job_id == job_id)
+    return {name for quantities in session.scalars(query) for name in quantities}
+
+
 def _joined(scope: Scope, pieces: Sequence[tuple[str, Steps, Values]]) -> Points:
     """One series from the blocks that it lies in."""
     steps = np.concatenate([piece[1] for piece in pieces])
