@@ -1,8 +1,9 @@
 """Data sources: where the rows of a job come from, and what is known of them before they are read."""
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from specs.kinds import Spec
@@ -112,6 +113,9 @@ class PublishedSpec(DataSourceSpec):
     normalize: Normalization = Field(default="unit", description="statistics of the training rows alone")
 
 
+INSIDE = r"^(?!/)(?!(.*/)?\.\.(/|$))[^\x00]+\.(csv|npz|parquet)$"
+
+
 class FileSpec(DataSourceSpec):
     """A csv with a header, an npz (``x``, ``y``, for sequences also ``dt``) or a parquet file of the data folder."""
 
@@ -119,10 +123,23 @@ class FileSpec(DataSourceSpec):
     path: str = Field(
         min_length=1,
         max_length=512,
-        pattern=r"^[^\x00]+\.(csv|npz|parquet)$",
+        json_schema_extra={"pattern": INSIDE},
         description="relative to the data folder; nothing outside it is read",
         examples=["measurements.csv"],
     )
+
+    @field_validator("path")
+    @classmethod
+    def _inside(cls, path: str) -> str:
+        form = "a csv, npz or parquet file, relative to the data folder"
+        if path.startswith("/") or ".." in path.split("/"):
+            reason = f"{path[:80]!r} leads out of the data folder, and nothing outside it is read"
+            raise PydanticCustomError("outside_data_folder", "{reason}", {"reason": reason, "allowed": [form]})
+        if re.fullmatch(INSIDE, path, re.DOTALL) is None:
+            reason = f"{path[:80]!r} is not {form}"
+            raise PydanticCustomError("no_data_file", "{reason}", {"reason": reason, "allowed": [form]})
+        return path
+
     target: str | None = Field(
         default=None, max_length=200, description="name of the target column (csv, parquet); default: the last one"
     )

@@ -12,9 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
-from specs.data_sources import DatasetSpec, known_signature
+from specs.data_sources import DatasetSpec, FileSpec, known_signature
+from worker.data_sources.source import DataFinding, located
 from worker.prepare import cached, prepare
 
 ALL = {"validation": 0, "test": 0}
@@ -211,7 +212,7 @@ def test_array_that_promises_more_than_the_file_holds_is_not_allocated(data_dir:
     assert (error["kind"], error["fault"]) == ("data_too_large", "resource")
 
 
-@pytest.mark.parametrize("path", ["../outside.csv", "link.csv", "missing.csv", "folder.csv", "/etc/hosts.csv"])
+@pytest.mark.parametrize("path", ["link.csv", "missing.csv", "folder.csv"])
 def test_nothing_outside_the_data_folder_is_read(path: str, data_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "outside.csv").write_text("a,b\n1,2\n3,4\n")
     (data_dir / "link.csv").symlink_to(tmp_path / "outside.csv")
@@ -219,6 +220,15 @@ def test_nothing_outside_the_data_folder_is_read(path: str, data_dir: Path, tmp_
     order = _order(_file(path), tmp_path)
     assert prepare(order)["error"]["kind"] == "data_not_found"
     assert cached(order) is None
+
+
+@pytest.mark.parametrize("path", ["../outside.csv", "below/../../outside.csv", "/etc/hosts.csv"])
+def test_no_file_outside_the_data_folder_is_located(path: str, data_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "outside.csv").write_text("a,b\n1,2\n3,4\n")
+    with pytest.raises(ValidationError, match="leads out of the data folder"):
+        FileSpec(path=path)
+    with pytest.raises(DataFinding):
+        located(path, data_dir)
 
 
 def test_program_answers_in_json_and_the_worker_needs_neither_numpy_nor_torch(tmp_path: Path) -> None:
