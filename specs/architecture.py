@@ -89,6 +89,10 @@ class Architecture(Spec, ABC):
     def parameters(self, signature: DataSignature, *, extra_inputs: int = 0) -> int | None:
         """Weights of the network to within a few per cent, before anything is allocated; None where nobody knows."""
 
+    def misfit_field(self, input_shape: tuple[int, ...]) -> str:  # noqa: ARG002 - networks that have such a field read it
+        """The field that decides whether inputs of this shape can be read."""
+        return "kind"
+
     def misfit(self, input_shape: tuple[int, ...]) -> str | None:
         """Why the network cannot read inputs of this shape (without the batch); None when it can."""
         layout = LAYOUTS[len(input_shape)]

@@ -200,5 +200,18 @@ def _fit(learner: Rule, network: Architecture, signature: DataSignature) -> list
     if misfit is not None:
         fitting = [kind_of(other) for other in NETWORK_SPECS if other().misfit(signature.input_shape) is None]
         nearest = {"network": {"kind": fitting[0]}}
-        found.append(Refusal("/network/kind", "input_layout", misfit, fitting, nearest))
+        field = network.misfit_field(signature.input_shape)
+        if field != "kind":
+            nearest = _readable_form(network, field, signature) or nearest
+        found.append(Refusal(f"/network/{field}", "input_layout", misfit, fitting, nearest))
     return found
+
+
+def _readable_form(network: Architecture, field: str, signature: DataSignature) -> dict[str, Any] | None:
+    """This network with the one field changed so that it reads the data: left out, or a small whole number."""
+    for value in (None, 4, 7, 2, 1):
+        changed = network.model_copy(update={field: value})
+        if changed.misfit(signature.input_shape) is None:
+            said = network.model_dump(mode="json", exclude_defaults=True, exclude={field})
+            return {"network": {"kind": kind_of(type(network)), **said, **({} if value is None else {field: value})}}
+    return None

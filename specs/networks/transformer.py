@@ -88,13 +88,20 @@ class TransformerSpec(Architecture):
         if wrong is not None:
             return wrong
         if self.patch_size is None:
-            return None if len(input_shape) == 2 else "transformer reads images only with a patch_size"
+            return (
+                None
+                if len(input_shape) == 2
+                else "transformer reads images only with a patch_size: the side of the squares that are its steps"
+            )
         if len(input_shape) == 2:
             return "transformer with a patch_size reads images [C,H,W], not sequences [T,I]"
         height, width = input_shape[1:]
         if height % self.patch_size or width % self.patch_size:
             return f"an image of {height} x {width} cannot be cut into patches of {self.patch_size} x {self.patch_size}"
         return None
+
+    def misfit_field(self, input_shape: tuple[int, ...]) -> str:
+        return "kind" if len(input_shape) == 1 else "patch_size"
 
     def sequence(self, input_shape: tuple[int, ...]) -> tuple[int, int]:
         """Steps, and features of a step, of inputs of this shape."""
