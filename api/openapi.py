@@ -3,13 +3,14 @@
 import json
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Header, Response
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from api.conditional import tagged_json
 from api.problems import Problem
 from specs.learners import LEARNER_SPECS
 from specs.recipes import RECIPES
@@ -66,9 +67,9 @@ def install(app: FastAPI, bodies: Mapping[str, type[BaseModel]]) -> None:
         return json.dumps(_document(app, bodies), separators=(",", ":"), allow_nan=False).encode()
 
     @app.get("/openapi.json", include_in_schema=False)
-    def get_openapi_document() -> Response:
+    def get_openapi_document(if_none_match: Annotated[str | None, Header()] = None) -> Response:
         """This document."""
-        return Response(written(), media_type="application/json")
+        return tagged_json(written(), if_none_match)
 
 
 def _document(app: FastAPI, bodies: Mapping[str, type[BaseModel]]) -> dict[str, Any]:

@@ -17,12 +17,19 @@ from api.catalog import (
     OptimizerEntry,
     RecipeEntry,
 )
+from api.conditional import TaggedRoute, if_none_match
 from api.dependencies import DoorDep, known_parameters_only
 from api.errors import Refused
 from api.meant import asked
 from api.problems import ProblemItem, declared
 
-router = APIRouter(prefix="/v1", tags=["catalog"], dependencies=[Depends(known_parameters_only)])
+router = APIRouter(
+    prefix="/v1",
+    tags=["catalog"],
+    dependencies=[Depends(known_parameters_only), Depends(if_none_match)],
+    responses={304: {"description": "The client has it"}},
+    route_class=TaggedRoute,
+)
 
 AnyEntry = TypeVar("AnyEntry", bound=Entry)
 Kind = Annotated[str, Path(max_length=200, description="as the list names it")]
