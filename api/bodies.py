@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from api import strict_json
 from api.errors import Refused
+from api.middleware import dropped
 from api.problems import ProblemItem
 from api.validation import body_items
 
@@ -86,7 +87,9 @@ async def _read(request: Request) -> bytes:
     async for piece in request.stream():
         size += len(piece)
         if size > limit:
-            raise Refused("body_too_large", f"The body is larger than {limit} bytes.")
+            await dropped(request.scope, request.receive)
+            detail = f"The body is larger than {limit} bytes."
+            raise Refused("body_too_large", detail, headers={"Connection": "close"})
         pieces.append(piece)
     return b"".join(pieces)
 

@@ -1,6 +1,8 @@
 """The outermost layer of every request: its id, the checks before any routing, headers after, and the last catch."""
 
+import asyncio
 import time
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -23,6 +25,9 @@ SECURITY_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
+
+MOST_DROPPED_BYTES = 64 * 1024**2
+MOST_DROPPED_S = 10.0
 
 _log = structlog.get_logger(__name__)
 
@@ -57,6 +62,8 @@ class Threshold:
 
         try:
             refusal = self._refusal(scope)
+            if refusal is not None and refusal.status_code == 413:
+                await dropped(scope, receive)
             await (refusal or self._app)(scope, receive, send_with_headers)
         except Exception:  # the outer door: a defect is told by its request id, never by a traceback
             _log.exception("request_failed", request_id=request_id, method=scope["method"], path=scope["path"])
@@ -80,6 +87,24 @@ class Threshold:
                 headers={"Connection": "close"},
             )
         return None
+
+
+async def dropped(scope: Scope, receive: Receive) -> None:
+    """Reads what the client still sends, up to a bound, and forgets it.
+
+    A connection that is closed with bytes unread is reset, and the answer is lost with it. A client that asked first
+    (``Expect: 100-continue``) sends nothing.
+    """
+    if "100-continue" in Headers(scope=scope).get("expect", "").lower():
+        return
+    read = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(MOST_DROPPED_S):
+            while read < MOST_DROPPED_BYTES:
+                message = await receive()
+                read += len(message.get("body", b""))
+                if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                    return
 
 
 def host_name(header: str) -> str:

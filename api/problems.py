@@ -41,7 +41,7 @@ KINDS: Mapping[str, Kind] = {
         409, "Idempotency-Key in flight", "A request with this key is being answered; send it again in a moment."
     ),
     "precondition_failed": Kind(412, "Precondition failed", "The job has changed: read it again, then repeat."),
-    "body_too_large": Kind(413, "Body too large", "A job spec is at most 256 KiB."),
+    "body_too_large": Kind(413, "Body too large", "A body is at most 256 KiB, unless the service is set otherwise."),
     "unsupported_media_type": Kind(415, "Unsupported media type", "Send one of the media types in `allowed`."),
     "range_not_satisfiable": Kind(
         416, "Range not satisfiable", "The header `Content-Range` says how long the file is."
