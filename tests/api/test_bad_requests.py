@@ -13,6 +13,7 @@ from tests.api.lived_job import SPEC
 
 JSON = {"Content-Type": "application/json"}
 UNKNOWN = new_id("job")
+DATA_FILE = "a csv, npz or parquet file, relative to the data folder"
 
 
 @pytest.fixture
@@ -172,6 +173,10 @@ def test_compressed_body_is_not_read(http: TestClient) -> None:
         (changed("name", 1), "/name", "a string", "string"),
         (changed("name", "x" * 1_001), "/name", "at most 200 characters", "200"),
         (changed("training", []), "/training", "an object", "object"),
+        (changed("dataset", {"kind": "file", "path": "x.txt"}), "/dataset/path", DATA_FILE, "is not a csv, npz"),
+        (changed("dataset", {"kind": "file", "path": ".csv"}), "/dataset/path", DATA_FILE, "is not a csv, npz"),
+        (changed("dataset", {"kind": "file", "path": "a/../../x.csv"}), "/dataset/path", DATA_FILE, "leads out"),
+        (changed("dataset", {"kind": "file", "path": "/etc/x.csv"}), "/dataset/path", DATA_FILE, "leads out"),
         ({"recipe": "lesson_dead_rellu"}, "/recipe", "lesson_dead_relu", "did you mean 'lesson_dead_relu'?"),
         (changed("training/batch_size", 5_000), "/training/batch_size", "full", "training rows"),
         ({"recipe": "liqid"}, "/recipe", "liquid", "did you mean 'liquid'?"),
@@ -217,6 +222,30 @@ def test_pair_that_cannot_train_names_the_nearest_that_can(http: TestClient) -> 
     assert item["pointer"] == "/network/hidden"
     [nearest] = item["allowed"]
     assert http.post("/v1/jobs", json={**body, **nearest}).status_code == 202
+
+
+@pytest.mark.parametrize("fields", [{}, {"patch_size": 3}])
+def test_transformer_on_images_points_at_its_patches(http: TestClient, fields: dict[str, int]) -> None:
+    body = changed("network", {"kind": "transformer", **fields})
+    [item] = assert_problem(http.post("/v1/jobs", json=body), 422)["errors"]
+    assert item["pointer"] == "/network/patch_size"
+    assert "patch" in item["detail"]
+    [nearest] = item["allowed"]
+    assert nearest["network"] == {"kind": "transformer", "patch_size": 4}
+    assert http.post("/v1/jobs", json={**body, **nearest}).status_code == 202
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/learners", "/v1/learners/backprop", "/v1/datasets", "/v1/recipes/liquid", "/openapi.json"],
+)
+def test_catalog_is_not_sent_twice(http: TestClient, path: str) -> None:
+    first = http.get(path)
+    again = http.get(path, headers={"If-None-Match": first.headers["ETag"]})
+    assert (first.status_code, again.status_code, again.content) == (200, 304, b"")
+    assert again.headers["ETag"] == first.headers["ETag"]
+    other = http.get(path, headers={"If-None-Match": '"other"'})
+    assert (other.status_code, other.content) == (200, first.content)
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,25 @@ def test_series_are_chosen_by_name_layer_split_and_step(http: TestClient, job: s
     ]
     [validation] = query(http, job, names="loss", split="validation")
     assert (validation["x"], validation["y"]) == ([1000, 2000], pytest.approx([0.3, 0.2]))
-    assert query(http, job, names="nothing") == []
+    assert query(http, job, names="update_ratio", layers="nothing") == []
+
+
+def test_series_that_is_not_there_is_told_those_that_are(http: TestClient, job: str) -> None:
+    answer = http.get(f"/v1/jobs/{job}/series/query", params={"names": "loss,grad_nrm"})
+    assert answer.status_code == 422
+    [item] = answer.json()["errors"]
+    assert item["pointer"] == "/query/names"
+    assert "did you mean 'grad_norm'?" in item["detail"]
+    assert "grad_norm" in item["allowed"]
+
+
+def test_series_that_this_job_did_not_measure_is_empty(http: TestClient, job: str) -> None:
+    assert query(http, job, names="mse") == []
+
+
+def test_no_name_is_refused_while_nothing_was_measured(http: TestClient) -> None:
+    waiting = http.post("/v1/jobs", json=lived_job.SPEC).json()["id"]
+    assert query(http, waiting, names="goodness") == []
 
 
 @pytest.mark.parametrize(("axis", "at_step_1000"), [("wall_s", 1000 / 160), ("samples", 64_000)])
@@ -191,6 +209,8 @@ class TestArtifacts:
             ("bytes=-7", len(WEIGHTS) - 7, len(WEIGHTS)),
             ("bytes=-999999", 0, len(WEIGHTS)),
             ("bytes=5-999999", 5, len(WEIGHTS)),
+            ("bytes=0-99999999999999999999999999", 0, len(WEIGHTS)),
+            ("bytes=-99999999999999999999999999", 0, len(WEIGHTS)),
         ],
     )
     def test_range_is_served_alone(self, http: TestClient, path: str, range_: str, start: int, stop: int) -> None:
@@ -200,7 +220,9 @@ class TestArtifacts:
         assert answer.headers["Content-Range"] == f"bytes {start}-{stop - 1}/{len(WEIGHTS)}"
         assert answer.headers["Content-Length"] == str(stop - start)
 
-    @pytest.mark.parametrize("range_", [f"bytes={len(WEIGHTS)}-", "bytes=-0", "bytes=99999999-99999999"])
+    @pytest.mark.parametrize(
+        "range_", [f"bytes={len(WEIGHTS)}-", "bytes=-0", "bytes=99999999-99999999", f"bytes={'9' * 30}-"]
+    )
     def test_range_outside_the_file_is_refused(self, http: TestClient, path: str, range_: str) -> None:
         refused = http.get(path, headers={"Range": range_})
         assert (refused.status_code, refused.json()["code"]) == (416, "range_not_satisfiable")
