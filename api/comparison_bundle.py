@@ -44,7 +44,7 @@ def _about(answer: ComparisonAnswer) -> str:
     warnings = (answer.result or {}).get("warnings", [])
     lines = [
         f"Comparison {answer.id}: {answer.name or 'without a name'}",
-        answer.sentence or f"It is {answer.status}: there is no answer yet.",
+        answer.sentence or f"It is {answer.status}: there is no answer{' yet' if answer.phase == 'active' else ''}.",
         "",
         "comparison.json  everything that the service says of it: statistics, bills, curves",
         "spec.json        what to post to run it again: POST /v1/comparisons",

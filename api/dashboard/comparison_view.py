@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from api import catalog
 from api.comparison_answers import ComparisonAnswer
 from api.dashboard import static_files
 from api.dashboard.rendering import rendered
@@ -18,7 +19,7 @@ START = """
 const answer = JSON.parse(document.getElementById("answer").textContent);
 const place = document.getElementById("comparison");
 const redraw = () => drawComparison(window.Plotly, place, answer);
-showComparison(place, answer);
+showComparison(place, answer, JSON.parse(document.getElementById("learners").textContent));
 for (const select of place.querySelectorAll("select")) select.addEventListener("change", redraw);
 onThemeChange(redraw);
 redraw();
@@ -66,12 +67,20 @@ def exported(comparison: ComparisonAnswer) -> Iterator[bytes]:
         **content(comparison),
         styles=Markup(text),  # noqa: S704 - our own file
         answer=Markup(_harmless(comparison.model_dump_json())),  # noqa: S704 - no angle bracket is left in it
+        learners=Markup(_harmless(_learners(comparison))),  # noqa: S704 - the same
     )
     yield head.encode() + b"\n<script>"
     plotly = static_files.find(PLOTLY)
     assert plotly is not None
     yield from plotly.plain()
     yield f'</script>\n<script type="module">{_modules()}{START}</script>\n</body>\n</html>\n'.encode()
+
+
+def _learners(comparison: ComparisonAnswer) -> str:
+    """What the page takes from the list of learners: the plausibility cards of those that are compared."""
+    compared = {str(arm.learner["kind"]) for arm in comparison.arms}
+    shown = [entry for entry in catalog.learners() if entry.kind in compared]
+    return json.dumps([entry.model_dump(mode="json", include={"kind", "plausibility"}) for entry in shown])
 
 
 def _modules() -> str:

@@ -24,11 +24,19 @@ def test_answered_comparison_shows_sentence_tables_and_charts(service: Service, 
     comparison_id = answered(service)
     watched.open(f"/comparisons/{comparison_id}")
     page = watched.page
-    expect(page.locator("[data-field=sentence]")).to_contain_text("not worth it: mono_forward, forward_forward")
+    expect(page.locator("[data-field=sentence]")).to_contain_text(
+        "not worth it: forward_forward; no win and no loss: mono_forward"
+    )
     expect(page.locator("[data-table=result] tbody tr")).to_have_count(7)
     expect(page.locator("[data-table=result]")).to_contain_text("worse")
     expect(page.locator("[data-table=bill] tbody tr")).to_have_count(7)
     expect(page.locator("[data-table=seeds] tbody a")).to_have_count(4 * 7)
+    plausibility = page.locator("[data-table=plausibility] tbody tr")
+    expect(plausibility).to_have_count(7)
+    expect(plausibility.filter(has_text="backprop checkpointing").locator("td")).to_have_text(
+        ["yes", "no", "yes", "yes", "defaults, mlp"]
+    )
+    expect(plausibility.filter(has_text="forward forward").locator("td").nth(1)).to_have_text("yes")
     expect(page.locator("[data-list=protocol] li").first).to_be_visible()
     for chart in ("pareto-chart", "curve-chart"):
         page.wait_for_function(f"() => ({DRAWN})('{chart}') === 7")
@@ -46,6 +54,11 @@ def test_running_comparison_counts_its_jobs_and_can_be_cancelled(service: Servic
     expect(page.locator("[data-field=progress]")).to_contain_text("0 of 10 jobs of tuning")
     page.locator("[data-action=cancel]").click()
     expect(page.locator("[data-field=status]")).to_have_text("cancelled")
+    expect(page.locator("[data-field=sentence]")).to_have_text("Cancelled: there is no answer.")
+    expect(page.locator("[data-table=result]")).to_have_text("Cancelled: there is no answer.")
+    page.reload()
+    expect(page.locator("[data-table=result]")).to_have_text("Cancelled: there is no answer.")
+    expect(page.locator("body")).not_to_contain_text("when the last job has ended")
     watched.assert_clean()
 
 
@@ -75,6 +88,7 @@ def test_exported_file_shows_the_same_with_nothing_else_there(
     for chart in ("pareto-chart", "curve-chart"):
         page.wait_for_function(f"() => ({DRAWN})('{chart}') === 7")
     expect(page.locator("[data-table=result] tbody tr")).to_have_count(7)
+    expect(page.locator("[data-table=plausibility] tbody tr")).to_have_count(7)
     page.select_option("#curve-select", "flops")
     page.wait_for_function("() => document.getElementById('curve-chart').layout.xaxis.title.text.includes('FLOPs')")
     assert [url for url in requested if not url.startswith(("file:", "data:", "blob:"))] == []

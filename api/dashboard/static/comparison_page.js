@@ -15,23 +15,26 @@ const trouble = document.getElementById("trouble");
 const cancel = page.querySelector("[data-action=cancel]");
 
 let comparison = null;
+let learners = [];
 
 async function show() {
   const { status, phase, progress, sentence, error } = comparison;
   setText(field("status"), status);
   field("status").dataset.status = status;
-  setText(field("sentence"), sentence ?? error?.message ?? "");
-  field("sentence").hidden = !(sentence ?? error);
+  const told = sentence ?? error?.message ?? (status === "cancelled" ? "Cancelled: there is no answer." : "");
+  setText(field("sentence"), told);
+  field("sentence").hidden = !told;
   setText(field("progress"), `${progress.ended} of ${progress.runs} jobs${status === "tuning" ? " of tuning" : ""}`);
   page.querySelector("progress").value = progress.runs ? progress.ended / progress.runs : 0;
   document.getElementById("progress").hidden = phase === "terminal";
   cancel.hidden = phase === "terminal" || status === "cancelling";
-  showComparison(page, comparison);
+  showComparison(page, comparison, learners);
   if (comparison.result) await drawComparison(await load(page.dataset.plotly), page, comparison);
 }
 
 async function keepUp() {
   try {
+    if (learners.length === 0) learners = (await read("/v1/learners")).data;
     comparison = await read(path);
     trouble.hidden = true;
     await show();

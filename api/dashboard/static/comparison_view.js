@@ -15,11 +15,15 @@ const DECISIONS = {
   better: "better", worse: "worse", equivalent: "equivalent", not_worse: "not worse", undecided: "undecided", not_tested: "same gradient",
 };
 
+const NO_ANSWER = { cancelling: "It is being cancelled: there will be no answer.", cancelled: "Cancelled: there is no answer.", failed: "It failed: there is no answer." };
+
 /** Fills every part of the page that this answer has something for. */
-export function showComparison(root, comparison) {
+export function showComparison(root, comparison, learners = []) {
   const result = comparison.result;
-  fill(root, "result", result ? (result.memory ? memoryTable(result) : resultTable(result)) : { columns: [], rows: [] }, "The answer comes when the last job has ended.");
-  fill(root, "bill", result ? comparedBills(result) : { columns: [], rows: [] }, "The bill comes with the answer.");
+  const nothing = NO_ANSWER[comparison.status] ?? "The answer comes when the last job has ended.";
+  fill(root, "result", result ? (result.memory ? memoryTable(result) : resultTable(result)) : { columns: [], rows: [] }, nothing);
+  fill(root, "bill", result ? comparedBills(result) : { columns: [], rows: [] }, NO_ANSWER[comparison.status] ? "There is no bill." : "The bill comes with the answer.");
+  fill(root, "plausibility", plausibilityTable(comparison.arms, learners), "Not measured.");
   fill(root, "seeds", seedTable(comparison), "No job yet.");
   fill(root, "trials", trialTable(comparison), "Untuned: every learner ran with the settings that were posted.");
   list(root, "warnings", [...(result?.warnings ?? []), ...(result ? [] : comparison.left_out.map(({ name, reason }) => `Left out: ${name}. ${reason}`))]);
@@ -104,6 +108,29 @@ function comparedBills({ arms }) {
     size(bill.training.activation_bytes), ratioText(ratios.memory), bill.tuning.runs ? duration(bill.tuning.training_s) : "–",
     shortTime(bill.inference.seconds_per_row), prefixed(bill.inference.flops_per_row, "FLOP"), prefixed(bill.parameters.trained, ""), prefixed(bill.parameters.frozen, ""), prefixed(bill.parameters.deployed, ""), prefixed(bill.parameters.training_only, ""),
   ]) };
+}
+
+function plausibilityTable(arms, learners) {
+  const columns = [
+    { title: "Arm" }, { title: "Weight transport", note: "the update changes when errors come back through other matrices than the forward weights" },
+    { title: "Local", note: "the update does not change when the forward weights above do" },
+    { title: "Locked", note: "the layer has to wait until the last one has run forward" },
+    { title: "Labels", note: "the update changes when labels change" },
+    { title: "Measured with", note: "settings over the learner's defaults, and the small network in which its first layer was looked at" },
+  ];
+  const yes = (value) => (value ? "yes" : "no");
+  const rows = arms.map((arm) => [arm, cardOf(arm.learner, learners)]).filter(([, card]) => card).map(([arm, card]) => [
+    words(arm.name), yes(card.weight_transport), yes(!card.depends_on_weights_above), yes(card.update_locked), yes(card.needs_labels),
+    `${Object.keys(card.settings).map(words).join(", ") || "defaults"}, ${card.network}`,
+  ]);
+  return { columns, rows };
+}
+
+/** The card whose settings are the arm's, the most of them; the defaults' where no other was measured. */
+function cardOf(learner, learners) {
+  const cards = learners.find(({ kind }) => kind === learner.kind)?.plausibility ?? [];
+  const fitting = cards.filter(({ settings }) => Object.entries(settings).every(([name, value]) => JSON.stringify(learner[name]) === JSON.stringify(value)));
+  return fitting.sort((one, other) => Object.keys(other.settings).length - Object.keys(one.settings).length)[0];
 }
 
 function seedTable({ arms, rows }) {
