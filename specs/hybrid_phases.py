@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from specs.rule import Rule as SingleRuleSpec
 
 READOUT = "readout"
+WHOLE_NETWORK = {"blocks": "0-", "learner": {"kind": "backprop"}}
 NOT_EMPTY: JsonDict = {"minItems": 1}
 
 
@@ -118,21 +119,30 @@ def check_mix(mix: Sequence[PartSpec] | None) -> None:
 def _check_segments(segments: Sequence[SegmentSpec]) -> None:
     """Refuses segments that cannot train on any network."""
     if not segments:
-        raise wrong("no_segment", "/segments", "a phase needs a segment", "a segment")
+        raise wrong("no_segment", "/segments", "a phase needs a segment", [[WHOLE_NETWORK]])
     for index, segment in enumerate(segments):
         pointer = f"/segments/{index}"
         _refuse_in_place(segment, pointer)
         if segment.last(MAX_BLOCKS) < segment.first(MAX_BLOCKS) and segment.blocks != READOUT:
-            raise wrong("blocks_backwards", f"{pointer}/blocks", "a range of blocks goes up", "first-last")
+            upward = f"{segment.last(MAX_BLOCKS)}-{segment.first(MAX_BLOCKS)}"
+            raise wrong("blocks_backwards", f"{pointer}/blocks", "a range of blocks goes up", [upward])
         if index and segment.learner.extra_inputs("classification", 2):
             reason = "its rule appends inputs, for which only the first block can be widened"
             raise wrong("extra_inputs_above", f"{pointer}/learner/kind", reason, "a rule without them")
     if segments[0].handover != "none":
         raise wrong("nothing_below", "/segments/0/handover", "below the first segment there is nothing", ["none"])
     if segments[0].first(MAX_BLOCKS) not in (0, MAX_BLOCKS):
-        raise wrong("blocks_missing", "/segments/0/blocks", "the first segment begins with block 0", "0-...")
+        raise wrong(
+            "blocks_missing", "/segments/0/blocks", "the first segment begins with block 0", [_from(0, segments[0])]
+        )
     for index, (below, above) in enumerate(pairwise(segments), 1):
         _check_neighbours(below, above, index)
+
+
+def _from(begins: int, segment: SegmentSpec) -> str:
+    """The blocks of the segment, had it begun there."""
+    last = segment.last(MAX_BLOCKS)
+    return f"{begins}-" if segment.blocks.endswith("-") or last < begins else f"{begins}-{last}"
 
 
 def _check_neighbours(below: SegmentSpec, above: SegmentSpec, index: int) -> None:
@@ -142,7 +152,7 @@ def _check_neighbours(below: SegmentSpec, above: SegmentSpec, index: int) -> Non
         raise wrong("blocks_overlap", f"{pointer}/blocks", "the segment below goes up to the read-out", "no segment")
     if above.blocks != READOUT and above.first(MAX_BLOCKS) != begins:
         code = "blocks_overlap" if above.first(MAX_BLOCKS) < begins else "blocks_missing"
-        raise wrong(code, f"{pointer}/blocks", f"this segment must begin with block {begins}", f"{begins}-...")
+        raise wrong(code, f"{pointer}/blocks", f"this segment must begin with block {begins}", [_from(begins, above)])
     if above.handover == "none":
         return
     if not above.learner.hands_error:
