@@ -210,6 +210,20 @@ def test_misspelt_field_stands_before_the_one_that_is_then_missing(http: TestCli
     assert "did you mean 'learner'?" in problem["detail"]
 
 
+@pytest.mark.parametrize(
+    ("blocks", "at", "mended"),
+    [(["1-0"], 0, "0-1"), (["2-3"], 0, "0-3"), (["0-0", "0-"], 1, "1-"), (["0-0", "2-3"], 1, "1-3")],
+)
+def test_blocks_of_a_hybrid_are_told_as_they_may_stand(
+    http: TestClient, blocks: list[str], at: int, mended: str
+) -> None:
+    segments = [{"blocks": given, "learner": {"kind": "backprop"}} for given in blocks]
+    body = changed("learner", {"kind": "hybrid", "phases": [{"segments": segments}]})
+    [item] = assert_problem(http.post("/v1/jobs", json=body), 422)["errors"]
+    assert item["pointer"] == f"/learner/phases/0/segments/{at}/blocks"
+    assert item["allowed"] == [mended]
+
+
 def test_message_of_a_spec_stands_without_the_parsers_words(http: TestClient) -> None:
     body = changed("network", {"kind": "cnn", "kernel_size": 4})
     [item] = assert_problem(http.post("/v1/jobs", json=body), 422)["errors"]
