@@ -29,6 +29,10 @@ COST = {
     "cpu_s": 12.0,
     "flops": 3.2e9,
     "peak_bytes": 41_943_040,
+    "parameters": 1000,
+    "parameters_frozen": 0,
+    "parameters_deployed": 900,
+    "parameters_training_only": 100,
     "energy": {"joules": None, "source": None, "reason": "no_counter"},
 }
 WEIGHTS = bytes(range(256)) * 40
