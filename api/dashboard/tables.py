@@ -88,7 +88,7 @@ def bill_table(cost: Cost | None, diagnostics: Diagnostics) -> Table:
         ["Time", duration(cost.wall_s)],
         ["Processor time", duration(cost.cpu_s)],
         ["Arithmetic", prefixed(cost.flops, "FLOP")],
-        ["Parameters", figure(_extra(cost, "parameters"))],
+        ["Parameters", figure(cost.parameters)],
         ["Peak memory", size(cost.peak_bytes)],
         ["Activations kept", size(_extra(cost, "memory", "activation_bytes"))],
         ["Energy", joules],
