@@ -28,7 +28,7 @@ def real_floor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Floor]:
 def test_long_job_outlives_everybody(real_floor: Floor) -> None:
     floor = real_floor
     spec = digits_job(
-        training={"budget": {"kind": "steps", "value": 40_000}, "epochs": None, "checkpoint_every_s": 1},
+        training={"budget": {"kind": "steps", "value": 60_000}, "epochs": None, "checkpoint_every_s": 1},
         limits={"max_attempts": 4},
     )
     floor.have_workers(2)
