@@ -13,27 +13,7 @@ from typing import Any, final
 from torch import Tensor, nn
 
 from learners.networks.attention import SelfAttention
-from learners.networks.block import (
-    ACTIVATIONS as ACTIVATIONS,
-)
-from learners.networks.block import (
-    Block as Block,
-)
-from learners.networks.block import (
-    PlainBlock as PlainBlock,
-)
-from learners.networks.block import (
-    RecurrentBlock as RecurrentBlock,
-)
-from learners.networks.block import (
-    State as State,
-)
-from learners.networks.block import (
-    TracedBlock as TracedBlock,
-)
-from learners.networks.block import (
-    normalisation as normalisation,
-)
+from learners.networks.block import ACTIVATIONS, Block, State, normalisation
 from learners.networks.block_network import BlockNetwork, widened
 from learners.networks.conv import ConvBlock, PooledReadout, Pooling, pooled
 from learners.networks.dense import DenseBlock, LastStepReadout, MeanReadout
