@@ -39,7 +39,8 @@ demo: install
 
 # The whole suite; at its end it names every test that was skipped, and why. What only computes runs on two processes;
 # what starts services has the machine to itself.
-COMPUTES := tests/learners tests/specs tests/worker_training
+COMPUTES := tests/api tests/identities tests/learners tests/specs tests/store tests/worker_comparison tests/worker_training \
+	tests/test_house.py
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SAYS_WHAT_IT_SKIPS) -n 2 --dist worksteal $(COMPUTES)
 	$(BIN)/python -m pytest $(SAYS_WHAT_IT_SKIPS) $(COMPUTES:%=--ignore=%)

@@ -8,11 +8,10 @@ from fastapi.testclient import TestClient
 
 from api.meant import meant
 from api.problems import KINDS
-from store.identifiers import new_id
 from tests.api.lived_job import SPEC
 
 JSON = {"Content-Type": "application/json"}
-UNKNOWN = new_id("job")
+UNKNOWN = "job_01a2100000007000a000000000000000"
 DATA_FILE = "a csv, npz or parquet file, relative to the data folder"
 
 
