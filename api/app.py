@@ -13,7 +13,6 @@ from pydantic import BaseModel
 from api import errors, log_lines, memory, openapi
 from api.dependencies import Door
 from api.exposure import refusal_to_start, trusted_hosts
-from api.json_patch import Patch
 from api.metrics import Metrics
 from api.middleware import Threshold
 from api.routes import (
@@ -32,6 +31,7 @@ from api.routes import (
 from api.watcher import EventWatcher
 from specs.comparisons import ComparisonSpec
 from specs.job import JobSpec
+from specs.json_patch import Patch
 from specs.recipes import RecipeRequest
 from specs.version import VERSION
 from store.database import connect

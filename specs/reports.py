@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from specs.verdicts import Finding
+
 
 class Report(BaseModel):
     """One frame. ``payload`` travels as raw bytes after the JSON."""
@@ -69,8 +71,15 @@ class Event(Report):
     """Something a person watches for: an evaluation, a metric line, a warning."""
 
     type: Literal["event"] = "event"
-    event: Literal["metrics", "evaluation", "warning", "verdict"]
+    event: Literal["metrics", "evaluation", "warning"]
     detail: dict[str, Any]
+
+
+class Verdict(Report):
+    """A fault was found, or seen again: the newest word on its code and layer."""
+
+    type: Literal["verdict"] = "verdict"
+    finding: Finding
 
 
 class Checkpoint(Report):
@@ -119,5 +128,5 @@ class Failure(Report):
 
 ANY_REPORT = {
     model.model_fields["type"].default: model
-    for model in (Started, Progress, Series, Event, Checkpoint, Stopped, Result, Failure)
+    for model in (Started, Progress, Series, Event, Verdict, Checkpoint, Stopped, Result, Failure)
 }

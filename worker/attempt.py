@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from safetensors.torch import save_file
 
 from learners.build import DoesNotFit, Training, build, build_network, build_task
-from learners.learner import Batch
+from learners.learner import Batch, ParameterGroup
 from learners.streams import Streams
 from specs.job import JobSpec, check_fit
 from specs.phases import Phase
@@ -21,13 +21,16 @@ from specs.signature import DataSignature
 from worker import checkpoint, resumption
 from worker.accelerator import Device, chosen_device
 from worker.batches import Batches, Rows, load_rows
+from worker.course import Course
 from worker.diagnostics.diagnostic import Layer, Scope, Subject
 from worker.diagnostics.panel import Panel
 from worker.diagnostics.series import SeriesBuffer, Split
+from worker.diagnostics.verdicts.history import Case
+from worker.diagnostics.verdicts.judge import Judge
 from worker.evaluation import MAX_TRAIN_ROWS
 from worker.length import Length, Spent
 from worker.link import Link
-from worker.loop import Course, Loop
+from worker.loop import Loop
 from worker.meters.bill import Bill
 from worker.meters.inference import inference_bill
 from worker.meters.memory import MemoryMeter
@@ -115,6 +118,7 @@ class Attempt:
         build_phase = self._builder(streams, planned_steps=length.steps)
         training = build_phase(course[0], None)
         series = SeriesBuffer()
+        case_of = partial(case, spec, order.signature)
         return Loop(
             Course(
                 spec=spec,
@@ -125,6 +129,7 @@ class Attempt:
                 validation=self._rows("validation"),
                 length=length,
                 panel=Panel(spec.diagnostics, partial(subject, train), training, series),
+                judge=Judge(spec.diagnostics, case_of, training, course[0]),
                 series=series,
                 bill=bill,
                 link=self._link,
@@ -208,15 +213,35 @@ class Attempt:
                 **course.panel.summary(course.bill.training.seconds),
                 "skipped_steps": loop.skipped_steps,
                 "restored_best": restored,
+                "not_judged": course.judge.unfit,
             },
             receipt={**self.receipt, "loss_trace_sha256": course.panel.loss_trace_sha256, "weights_sha256": digest},
         )
 
 
-def subject(train: Rows, training: Training) -> Subject:
-    """What the diagnostics look at: the trained parameters by layer, network first, then the learner's own."""
+def case(spec: JobSpec, signature: DataSignature, training: Training, phase: Phase) -> Case:
+    """What the rules of verdicts know of the job in this phase."""
+    layers = trained_layers(training)
+    return Case(
+        spec=spec,
+        rule=training.rule,
+        optimizer=training.update,
+        optimizer_pointer="/optimizer" if phase.optimizer is None else f"/learner{phase.pointer}/optimizer",
+        signature=signature,
+        layers=tuple(group.name for group in layers),
+        parameters={group.name: sum(parameter.numel() for parameter in group.parameters) for group in layers},
+    )
+
+
+def trained_layers(training: Training) -> list[ParameterGroup]:
+    """The trained parameters by layer: the network's in order, then the learner's own."""
     order = {name: place for place, name in enumerate(training.network.names)}
-    groups = sorted(training.groups, key=lambda group: order.get(group.name, len(order)))
+    return sorted(training.groups, key=lambda group: order.get(group.name, len(order)))
+
+
+def subject(train: Rows, training: Training) -> Subject:
+    """What the diagnostics look at."""
+    groups = trained_layers(training)
     layers = tuple(Layer(Scope(group.name, place), group.parameters) for place, group in enumerate(groups))
     probe = train.slice(0, PROBE_ROWS)
     return Subject(

@@ -6,9 +6,6 @@ gradients, the context steps, the panel measures. ``step`` steps are done; the r
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, final
 
 from torch import Tensor
@@ -16,20 +13,14 @@ from torch import Tensor
 from learners.build import Training
 from learners.context import merged
 from learners.learner import Batch, ParameterGroup, StepReport
-from specs.job import JobSpec
-from specs.phases import Phase
-from specs.reports import Checkpoint, Event, Progress
+from specs.reports import Checkpoint, Event, Progress, Verdict
 from worker import checkpoint, resumption
-from worker.batches import Batches, Rows
+from worker.batches import Rows
+from worker.course import Course
 from worker.diagnostics.diagnostic import WHOLE, Point, StepView
-from worker.diagnostics.panel import Panel
-from worker.diagnostics.series import SeriesBuffer
 from worker.evaluation import CHUNK_ROWS, evaluate
 from worker.finite import Diverged, ImmediateWatch, find_origin, watch_for
-from worker.length import Length
-from worker.link import POLL_S, Link, StopReason, Ticker
-from worker.meters.bill import Bill
-from worker.phases import Phases
+from worker.link import POLL_S, StopReason, Ticker
 from worker.selection import Selection, add_to_series, evaluation_event
 
 PROGRESS_S: Final = 0.2
@@ -42,26 +33,6 @@ class Stop(Exception):
     def __init__(self, reason: StopReason) -> None:
         super().__init__(reason)
         self.reason = reason
-
-
-@dataclass
-class Course:
-    """All that one run of the loop works with. ``training`` is the running phase's; ``build`` makes the next one's."""
-
-    spec: JobSpec
-    training: Training
-    phases: Phases
-    build: Callable[[Phase, Training], Training]
-    batches: Batches
-    validation: Rows
-    length: Length
-    panel: Panel
-    series: SeriesBuffer
-    bill: Bill
-    link: Link
-    folder: Path
-    dataset_sha256: str
-    autocast: Callable[[], AbstractContextManager[None]]
 
 
 @final
@@ -98,8 +69,11 @@ class Loop:
         State is kept where the same kind of rule goes on with a group.
         """
         course = self.course
-        course.training = course.build(course.phases.enter(number, self.step), course.training)
+        self.flush()
+        phase = course.phases.enter(number, self.step)
+        course.training = course.build(phase, course.training)
         course.panel.look_at(course.training)
+        course.judge.look_at(course.training, phase)
         course.bill.expect_other_steps()
         self._follow(course.training)
 
@@ -275,9 +249,21 @@ class Loop:
             self._saved_at = self.step
 
     def flush(self) -> None:
-        """Sends all open points."""
+        """Sends all open points, and what they say of faults."""
+        self._judge()
         for frame in self.course.series.take():
             self.course.link.send(frame)
+
+    def _judge(self) -> None:
+        course = self.course
+        seconds, spent_before = course.bill.training.seconds, course.judge.spent_s
+        with course.bill.training.aside():
+            found = course.judge.judge(
+                course.series, share_done=course.length.share_done(self.step), training_s=seconds
+            )
+        course.panel.spent_s += course.judge.spent_s - spent_before
+        for finding in found:
+            course.link.send(Verdict(finding=finding))
 
     def _send_progress(self) -> None:
         course = self.course

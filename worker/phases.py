@@ -24,6 +24,11 @@ class Phases:
     def __len__(self) -> int:
         return len(self._phases)
 
+    @property
+    def running(self) -> Phase:
+        """The phase that training is in."""
+        return self._phases[self.number]
+
     def enter(self, number: int, step: int) -> Phase:
         """Begins phase ``number`` after ``step`` steps."""
         phase = self._phases[number]

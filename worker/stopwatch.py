@@ -13,6 +13,7 @@ class Stopwatch:
     def __init__(self, seconds: float = 0.0) -> None:
         self._before = seconds
         self._since: float | None = None
+        self._is_aside = False
 
     def start(self) -> None:
         self._since = time.perf_counter()
@@ -28,9 +29,14 @@ class Stopwatch:
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Does not count what happens inside."""
+        """Does not count what happens inside; one inside another counts nothing twice."""
+        if self._is_aside:
+            yield
+            return
+        self._is_aside = True
         started = time.perf_counter()
         try:
             yield
         finally:
+            self._is_aside = False
             self.leave_out(time.perf_counter() - started)

@@ -10,11 +10,11 @@ from api.answers import JobAnswer
 from api.bodies import digest, json_of, validated
 from api.dependencies import Door, DoorDep, IdempotencyKeyDep, JobIdDep, known_parameters_only
 from api.errors import Refused
-from api.json_patch import Patch, PatchFailed, apply
 from api.openapi import body
 from api.problems import ProblemItem, declared
 from api.submission import queued_answer, submit
 from specs.job import JobSpec
+from specs.json_patch import Patch, PatchFailed, apply
 from store import jobs
 from store.tables import Job
 

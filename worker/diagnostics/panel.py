@@ -18,6 +18,7 @@ from worker.diagnostics.alignment import Alignment
 from worker.diagnostics.diagnostic import WHOLE, Diagnostic, Measured, OneRead, Point, StepView, Subject
 from worker.diagnostics.interval import Interval
 from worker.diagnostics.series import SeriesBuffer
+from worker.diagnostics.verdicts.judge import BUDGET_SHARE as VERDICTS_SHARE
 
 CHEAP = ("throughput", "nonfinite", "clipping", "own_quantities")
 """Measured at every point: they cost no pass over the weights."""
@@ -61,7 +62,7 @@ class Panel:
         series: SeriesBuffer,
     ) -> None:
         every = spec.every_steps
-        half = None if spec.budget_percent is None else spec.budget_percent / 200
+        half = None if spec.budget_percent is None else (1 - VERDICTS_SHARE) * spec.budget_percent / 200
         self._subject_of = subject_of
         self._cheap = Section([], Interval(every, budget=None))
         self._norms = Section([], Interval(every, budget=half))

@@ -20,6 +20,16 @@ class _Key(NamedTuple):
     unit: str
 
 
+class OpenPoints(NamedTuple):
+    """Points of one series, steps ascending. The lists belong to the buffer."""
+
+    quantity: str
+    layer: str | None
+    split: Split | None
+    steps: list[int]
+    values: list[float]
+
+
 @final
 class SeriesBuffer:
     """Open points. ``take`` empties it into frames: quantities of one scope with one grid share a block."""
@@ -34,6 +44,11 @@ class SeriesBuffer:
 
     def __bool__(self) -> bool:
         return bool(self._open)
+
+    def open_points(self) -> Iterator[OpenPoints]:
+        """Everything that was not taken yet, series by series."""
+        for key, (steps, values) in self._open.items():
+            yield OpenPoints(key.quantity, key.scope.layer, key.split, steps, values)
 
     def drop(self, step: int) -> None:
         """Takes back the training points of the last step."""
