@@ -27,6 +27,7 @@ from api.routes import (
     jobs,
     pages,
     series,
+    verdicts,
 )
 from api.watcher import EventWatcher
 from specs.comparisons import ComparisonSpec
@@ -40,13 +41,27 @@ from store.settings import Settings
 from store.settings import settings as settings_of_this_process
 
 DESCRIPTION = "Training as a service for every learning rule: post a job, read results, diagnostics and the bill."
-NOUNS = (jobs, job_actions, attempts, events, series, diagnostics, artifacts, comparisons, catalog, admin, pages)
+NOUNS = (
+    jobs,
+    job_actions,
+    attempts,
+    events,
+    series,
+    diagnostics,
+    verdicts,
+    artifacts,
+    comparisons,
+    catalog,
+    admin,
+    pages,
+)
 BODIES: dict[str, type[BaseModel]] = {
     "JobSpec": JobSpec,
     "RecipeRequest": RecipeRequest,
     "ComparisonSpec": ComparisonSpec,
     "JobChanges": jobs.JobChanges,
     "Patch": Patch,
+    "ApplyRequest": verdicts.ApplyRequest,
 }
 
 

@@ -16,6 +16,7 @@ from specs.plausibility import PlausibilityCard, measured_cards
 from specs.recipe import Lesson
 from specs.recipes import RECIPES, RecipeRequest
 from specs.signature import DataSignature
+from specs.verdict_kinds import VERDICT_KINDS
 
 FILE_TYPES = (".csv", ".npz", ".parquet")
 MOST_FILES = 500
@@ -76,6 +77,17 @@ class DiagnosticEntry(Entry):
     quantities: dict[str, str] = Field(description="series -> unit")
     needs_probe_step: bool = Field(description="measured every `alignment_every_steps` instead of `every_steps`")
     paper: str | None
+
+
+class VerdictEntry(BaseModel):
+    """A fault that the service names."""
+
+    kind: str = Field(description="the `code` of such verdicts")
+    title: str
+    summary: str
+    source: str = Field(description="where its limit is from")
+    judged: bool = Field(description="by a rule, while a job trains; false: where training ends")
+    explains: list[str] = Field(description="codes that are its symptoms where both are found")
 
 
 class RecipeEntry(Entry):
@@ -171,6 +183,21 @@ def diagnostics() -> list[DiagnosticEntry]:
             fields=spec.model_json_schema(),
         )
         for spec in DIAGNOSTIC_KINDS
+    ]
+
+
+def verdicts() -> list[VerdictEntry]:
+    """All faults that are named, root causes first."""
+    return [
+        VerdictEntry(
+            kind=kind.code,
+            title=kind.code.replace("_", " ").capitalize(),
+            summary=kind.summary,
+            source=kind.source,
+            judged=kind.family is not None,
+            explains=sorted(kind.explains),
+        )
+        for kind in VERDICT_KINDS
     ]
 
 

@@ -1,6 +1,6 @@
 """A new job: written under its Idempotency-Key in one transaction, then the bell."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastapi import Response
@@ -24,8 +24,12 @@ def submit(
     request_sha256: str,
     forked_from: str | None = None,
     patch: Sequence[dict[str, Any]] | None = None,
+    also: Callable[[Session, Job], None] | None = None,
 ) -> Response:
-    """202 with the new job; 200 with the job of an earlier request with the same key and body."""
+    """202 with the new job; 200 with the job of an earlier request with the same key and body.
+
+    ``also`` writes what else belongs to the new job, in its transaction.
+    """
     with door.database.writing.begin() as session:
         earlier = idempotency.begin(session, key, request_sha256=request_sha256) if key else None
         if earlier is not None:
@@ -40,6 +44,8 @@ def submit(
             forked_from=forked_from,
             spec_patch=None if patch is None else list(patch),
         )
+        if also is not None:
+            also(session, job)
         if key:
             idempotency.finish(session, key, job_id=job.id)
         session.refresh(job)

@@ -1,5 +1,6 @@
 """The verdicts that there are, root causes first, and which of them explain which."""
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, Protocol, TypeVar, get_args
 
 Severity = Literal["info", "warning", "error"]
@@ -56,7 +57,7 @@ VERDICT_KINDS: tuple[VerdictKind, ...] = (
 """Root causes first: of two verdicts the earlier one is served first."""
 
 KIND_OF: dict[str, VerdictKind] = {kind.code: kind for kind in VERDICT_KINDS}
-_PLACE = {kind.code: place for place, kind in enumerate(VERDICT_KINDS)}
+_PLACE: dict[str, int] = {kind.code: place for place, kind in enumerate(VERDICT_KINDS)}
 assert set(KIND_OF) == set(get_args(VerdictCode))
 
 
@@ -74,19 +75,24 @@ class Found(Protocol):
 AnyFound = TypeVar("AnyFound", bound=Found)
 
 
-def root_causes_first(found: list[AnyFound]) -> list[tuple[AnyFound, str | None]]:
+def root_causes_first(found: Sequence[AnyFound]) -> list[tuple[AnyFound, str | None]]:
     """Verdicts of one job in the order to read them, each with the code of the one that explains it, if any does.
 
     A cause explains a symptom that did not end before the cause began. Ties keep the order given.
     """
     explained = [(each, _cause(each, found)) for each in found]
-    return sorted(explained, key=lambda pair: (pair[1] is not None, _PLACE[pair[0].code], pair[0].first_step))  # type: ignore[index]
+    return sorted(explained, key=lambda pair: (pair[1] is not None, _place(pair[0].code), pair[0].first_step))
 
 
-def _cause(symptom: Found, found: list[AnyFound]) -> str | None:
+def _cause(symptom: Found, found: Sequence[Found]) -> str | None:
     causes = [
         each.code
         for each in found
-        if symptom.code in KIND_OF[each.code].explains and each.first_step <= symptom.last_step
+        if each.code in KIND_OF and symptom.code in KIND_OF[each.code].explains and each.first_step <= symptom.last_step
     ]
-    return min(causes, key=lambda code: _PLACE[code], default=None)  # type: ignore[index]
+    return min(causes, key=_place, default=None)
+
+
+def _place(code: str) -> int:
+    """A code that an older rule left in a database comes last."""
+    return _PLACE.get(code, len(_PLACE))

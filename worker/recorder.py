@@ -15,8 +15,8 @@ from typing import Any, Final, Literal
 import structlog
 from sqlalchemy.orm import Session
 
-from specs.reports import Checkpoint, Event, Progress, Report, Result, Series, Started
-from store import artifacts, attempts, events, logs, series
+from specs.reports import Checkpoint, Event, Progress, Report, Result, Series, Started, Verdict
+from store import artifacts, attempts, events, logs, series, verdicts
 from store.attempts import Claim
 from worker.log_tail import LogTail
 from worker.reader import Broken, Buffer
@@ -183,6 +183,8 @@ class Recorder:
             series.append(session, *key, report.blocks, report.payload, ids=ids)
         elif isinstance(report, Event):
             events.append(session, key[0], type=report.event, detail=storable(report.detail), attempt=key[1])
+        elif isinstance(report, Verdict):
+            verdicts.record(session, *key, storable(report.finding.model_dump(mode="json")))
         elif isinstance(report, Checkpoint):
             return self._record_checkpoint(session, report)
         elif isinstance(report, Result) and attempts.mark_finalizing(session, *key):

@@ -1,4 +1,4 @@
-"""The menu: learners, networks, optimizers, recipes, data sets, diagnostics."""
+"""The menu: learners, networks, optimizers, recipes, data sets, diagnostics, verdicts."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -16,6 +16,7 @@ from api.catalog import (
     NetworkEntry,
     OptimizerEntry,
     RecipeEntry,
+    VerdictEntry,
 )
 from api.conditional import TaggedRoute, if_none_match
 from api.dependencies import DoorDep, known_parameters_only
@@ -99,6 +100,12 @@ def list_diagnostics() -> Any:
 def get_diagnostic(kind: Kind) -> Any:
     """One diagnostic."""
     return _named(diagnostic_entries(), kind)
+
+
+@router.get("/verdicts", operation_id="list_verdict_kinds", response_model=Page[VerdictEntry], responses=declared())
+def list_verdict_kinds() -> Any:
+    """The faults that the service names in a job, root causes first."""
+    return Page[VerdictEntry](data=catalog.verdicts())
 
 
 @router.get("/datasets", operation_id="list_datasets", response_model=Page[DatasetEntry], responses=declared())

@@ -9,12 +9,11 @@ from sqlalchemy.orm import Session
 from api.answers import JobAnswer
 from api.bodies import digest, json_of, validated
 from api.dependencies import Door, DoorDep, IdempotencyKeyDep, JobIdDep, known_parameters_only
-from api.errors import Refused
+from api.forking import forked
 from api.openapi import body
-from api.problems import ProblemItem, declared
-from api.submission import queued_answer, submit
-from specs.job import JobSpec
-from specs.json_patch import Patch, PatchFailed, apply
+from api.problems import declared
+from api.submission import queued_answer
+from specs.json_patch import Patch
 from store import jobs
 from store.tables import Job
 
@@ -70,28 +69,7 @@ def retry_job(
 ) -> Any:
     """A new job with the same resolved spec, changed by a JSON Patch (RFC 6902) if there is one. The old one stays."""
     patch, operations, request_sha256 = posted
-    with door.database.reading() as session:
-        old = jobs.get(session, job_id)
-        fields = {**old.resolved_spec, "name": old.name, "labels": old.labels}
-    spec = _patched(fields, patch) if patch is not None else validated(JobSpec, fields)
-    return submit(
-        door,
-        spec,
-        posted=spec.resolved(),
-        key=key,
-        request_sha256=request_sha256,
-        forked_from=job_id,
-        patch=operations or [],
-    )
-
-
-def _patched(fields: dict[str, Any], patch: Patch) -> JobSpec:
-    try:
-        changed = apply(fields, patch)
-    except PatchFailed as error:
-        item = ProblemItem(pointer=f"/{error.index}", code="patch_failed", detail=str(error)[:400])
-        raise Refused("patch_failed", item.detail, errors=[item]) from None
-    return validated(JobSpec, changed)
+    return forked(door, job_id, patch, operations=operations or [], key=key, request_sha256=request_sha256)
 
 
 def _asked(door: Door, job_id: str, ask: Callable[[Session, str], tuple[Job, bool]], *, wake: bool = False) -> Response:

@@ -1,5 +1,6 @@
 """Jobs as a worker would leave them, written with the store's own functions: nothing is imitated but the training."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ import numpy as np
 
 from specs.job import JobSpec
 from specs.reports import SeriesBlock
-from store import artifacts, attempts, events, jobs, logs, series, workers
+from specs.verdicts import Evidence, Finding, replacing
+from store import artifacts, attempts, events, jobs, logs, series, verdicts, workers
 from store.attempts import Claim
 from store.database import Database
 from store.settings import Settings
@@ -36,6 +38,28 @@ COST = {
     "energy": {"joules": None, "source": None, "reason": "no_counter"},
 }
 WEIGHTS = bytes(range(256)) * 40
+RATE = Finding(
+    code="lr_too_high",
+    severity="error",
+    layer="blocks.0",
+    first_step=1,
+    last_step=20,
+    evidence=Evidence(quantity="update_ratio", value=0.5, threshold=0.1, window=3),
+    remedies=(
+        replacing("Lower the learning rate tenfold.", {"/optimizer/lr": 0.0001}),
+        replacing("Clip the gradient.", {"/optimizer/clip_grad_norm": 1.0}),
+    ),
+)
+VANISHING = Finding(
+    code="vanishing",
+    severity="warning",
+    layer="blocks.0",
+    first_step=10,
+    last_step=2000,
+    evidence=Evidence(quantity="grad_norm", value=1e-5, threshold=1e-3, window=10, comparison="below"),
+)
+"""A symptom of the other one."""
+FAULTS = (VANISHING, RATE)
 
 
 @dataclass(frozen=True)
@@ -70,7 +94,7 @@ def queued(database: Database, **changes: Any) -> str:
     return job.id
 
 
-def running(database: Database, **changes: Any) -> LivedJob:
+def running(database: Database, *, findings: Sequence[Finding] = (), **changes: Any) -> LivedJob:
     """A job whose trainer has sent series, events and lines."""
     queued(database, **changes)
     with database.writing.begin() as session:
@@ -85,6 +109,8 @@ def running(database: Database, **changes: Any) -> LivedJob:
         events.append(session, claim.job_id, type="progress", detail=progress, attempt=claim.attempt)
         detail = {"step": 2000, "metrics": {"validation": {"loss": 0.2, "accuracy": 0.95}}}
         events.append(session, claim.job_id, type="evaluation", detail=detail, attempt=claim.attempt)
+        for finding in findings:
+            verdicts.record(session, *key, finding.model_dump(mode="json"))
         logs.append(session, *key, ["first line", "second line", "<script>alert(1)</script>"])
     return LivedJob(claim.job_id, claim)
 
@@ -107,7 +133,7 @@ def succeeded(database: Database, settings: Settings, **changes: Any) -> str:
             "cost": COST,
             "weights_sha256": "ab" * 32,
         }
-        diagnostics = {"overhead_s": 0.01, "overhead_share": 0.004}
+        diagnostics = {"overhead_s": 0.01, "overhead_share": 0.004, "not_judged": {"misaligned": "exact_gradient"}}
         receipt = {"torch": "2.13.0", "dataset_sha256": "cd" * 32}
         assert attempts.succeed(session, *key, result=result, receipt=receipt, diagnostics=diagnostics)
     return lived.job_id

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from store import verdicts
 from store.settings import Settings
 from tests import lived_comparison
 from tests.api import lived_job
@@ -23,8 +24,8 @@ from tests.api.serving import served
 CASES = int(os.environ.get("AFTERPROP_FUZZ_CASES", "2000"))
 SEED = int(os.environ.get("AFTERPROP_FUZZ_SEED", random.randrange(2**31)))
 PHASES = os.environ.get("AFTERPROP_FUZZ_PHASES", "examples,fuzzing")
-OPERATIONS = 44
-FUZZED = 33  # operations with anything to draw: the others have one request each
+OPERATIONS = 48
+FUZZED = 36  # operations with anything to draw: the others have one request each
 HERE = Path(__file__).parent
 
 
@@ -33,9 +34,11 @@ HERE = Path(__file__).parent
 def test_no_request_made_from_the_document_finds_a_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = Settings(state_dir=tmp_path / "state", broker_url=NO_BROKER)
     database = migrated(settings.resolved_database_url)
-    ended = lived_job.succeeded(database, settings)
+    ended = lived_job.succeeded(database, settings, findings=lived_job.FAULTS)
     compared = lived_comparison.answered(database, settings)
     lived_job.running(database)
+    with database.reading() as session:
+        verdict = verdicts.of_job(session, ended)[1].id
     database.dispose()
     with capsys.disabled():
         print(f"\nSchemathesis: at least {CASES} cases, seed {SEED} ", end="")
@@ -48,6 +51,7 @@ def test_no_request_made_from_the_document_finds_a_fault(tmp_path: Path, capsys:
                 "SCHEMATHESIS_HOOKS": "tests.api.fuzz_hooks",
                 "FUZZ_JOB": ended,
                 "FUZZ_COMPARISON": compared,
+                "FUZZ_VERDICT": verdict,
                 "PYTHONPATH": root(),
             },
             capture_output=True,

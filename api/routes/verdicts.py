@@ -1,0 +1,103 @@
+"""What is wrong with a job, what would mend it, and the fork that tries."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from api import verdict_answers
+from api.answers import JobAnswer
+from api.bodies import JSON_TYPES, digest, json_of, validated
+from api.dependencies import DoorDep, IdempotencyKeyDep, JobIdDep, known_parameters_only
+from api.errors import Refused
+from api.forking import forked
+from api.openapi import body
+from api.problems import ProblemItem, declared
+from api.verdict_answers import VerdictAnswer, VerdictPage
+from specs.json_patch import Patch
+from store import jobs, verdicts
+from store.errors import NotFound
+from store.identifiers import is_id
+
+router = APIRouter(prefix="/v1/jobs/{job_id}/verdicts", tags=["results"], dependencies=[Depends(known_parameters_only)])
+
+
+class ApplyRequest(BaseModel):
+    """Which remedy to try."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    remedy: int = Field(default=0, ge=0, le=99, description="place in the verdict's `remedies`; 0 is the first")
+
+
+async def _verdict_id(
+    verdict_id: Annotated[
+        str, Path(description="`vrd_` and 32 hexadecimal digits", json_schema_extra={"pattern": "^vrd_[0-9a-f]{32}$"})
+    ],
+) -> str:
+    if not is_id(verdict_id, "vrd"):
+        raise NotFound("There is no such verdict.")
+    return verdict_id
+
+
+VerdictIdDep = Annotated[str, Depends(_verdict_id)]
+
+
+@router.get("", operation_id="list_verdicts", response_model=VerdictPage, responses=declared())
+def list_verdicts(door: DoorDep, job_id: JobIdDep) -> VerdictPage:
+    """Every fault that was found so far, root causes first; a symptom names its cause."""
+    with door.database.reading() as session:
+        return verdict_answers.of_job(session, jobs.get(session, job_id))
+
+
+@router.get("/{verdict_id}", operation_id="get_verdict", response_model=VerdictAnswer, responses=declared())
+def get_verdict(door: DoorDep, job_id: JobIdDep, verdict_id: VerdictIdDep) -> VerdictAnswer:
+    """One verdict, with what became of the forks that tried its remedies."""
+    with door.database.reading() as session:
+        return verdict_answers.one_of_job(session, jobs.get(session, job_id), verdict_id)
+
+
+async def _posted_request(request: Request) -> tuple[ApplyRequest, str]:
+    fields = await json_of(request, JSON_TYPES, optional=True)
+    wanted = ApplyRequest() if fields is None else validated(ApplyRequest, fields)
+    return wanted, digest(request, fields)
+
+
+@router.post(
+    "/{verdict_id}/apply",
+    operation_id="apply_verdict",
+    status_code=202,
+    response_model=JobAnswer,
+    responses={200: {"model": JobAnswer, "description": "Replayed"}, **declared(409, 415)},
+    openapi_extra=body("ApplyRequest", required=False),
+)
+def apply_verdict(
+    door: DoorDep,
+    job_id: JobIdDep,
+    verdict_id: VerdictIdDep,
+    key: IdempotencyKeyDep,
+    posted: Annotated[tuple[ApplyRequest, str], Depends(_posted_request)],
+) -> Any:
+    """A new job with the remedy applied, as `retry` makes one; the verdict then says whether the remedy helped."""
+    wanted, request_sha256 = posted
+    with door.database.reading() as session:
+        jobs.get(session, job_id)
+        remedies = verdicts.get(session, job_id, verdict_id).remedies
+    if wanted.remedy >= len(remedies):
+        raise _no_such_remedy(wanted.remedy, len(remedies))
+    operations = remedies[wanted.remedy]["patch"]
+    return forked(
+        door,
+        job_id,
+        Patch.model_validate(operations),
+        operations=operations,
+        key=key,
+        request_sha256=request_sha256,
+        also=lambda session, fork: verdicts.applied(session, verdict_id, job_id=fork.id, remedy=wanted.remedy),
+    )
+
+
+def _no_such_remedy(wanted: int, count: int) -> Refused:
+    detail = f"the verdict has {count} remedies, counted from 0; there is no remedy {wanted}"
+    item = ProblemItem(pointer="/remedy", code="no_such_remedy", detail=detail, allowed=list(range(count)))
+    return Refused("invalid_request", detail, errors=[item])
