@@ -43,11 +43,22 @@ class NonfiniteSpec(DiagnosticKindSpec):
     quantities: ClassVar[dict[str, str]] = {"nonfinite": "flag"}
 
 
-class DeadUnitsSpec(DiagnosticKindSpec):
-    """Share of a layer's units that are zero on every row of a fixed probe batch."""
+class ActivationsSpec(DiagnosticKindSpec):
+    """How a layer's units answer a fixed probe batch in eval mode: mean (of spiking units the spike rate), standard
+    deviation, share of zeros, share of units that are zero on every row, and, where the output is that of a tanh, a
+    sigmoid or a hard sigmoid, share of the activations whose slope is below a thousandth of the largest. Of the inputs
+    themselves mean and standard deviation, as series of the whole network."""
 
-    kind: Literal["dead_units"] = "dead_units"
-    quantities: ClassVar[dict[str, str]] = {"dead_share": "share"}
+    kind: Literal["activations"] = "activations"
+    quantities: ClassVar[dict[str, str]] = {
+        "activation_mean": "",
+        "activation_std": "",
+        "zero_share": "share",
+        "dead_share": "share",
+        "saturated_share": "share",
+        "input_mean": "",
+        "input_std": "",
+    }
     needs_probe_step: ClassVar[bool] = True
 
 
@@ -84,14 +95,14 @@ class OwnQuantitiesSpec(DiagnosticKindSpec):
 
 
 DiagnosticKind = Annotated[
-    NormsSpec | ClippingSpec | NonfiniteSpec | DeadUnitsSpec | AlignmentSpec | ThroughputSpec | OwnQuantitiesSpec,
+    NormsSpec | ClippingSpec | NonfiniteSpec | ActivationsSpec | AlignmentSpec | ThroughputSpec | OwnQuantitiesSpec,
     Field(discriminator="kind"),
 ]
 DIAGNOSTIC_KINDS: tuple[type[DiagnosticKindSpec], ...] = (
     NormsSpec,
     ClippingSpec,
     NonfiniteSpec,
-    DeadUnitsSpec,
+    ActivationsSpec,
     AlignmentSpec,
     ThroughputSpec,
     OwnQuantitiesSpec,

@@ -94,7 +94,7 @@ LESSONS: tuple[Recipe, ...] = (
             "diagnostics": MEASURED,
         },
         lesson=Lesson(
-            shows="grad_norm of blocks.0 is exactly 0, alignment_missing says zero_norm; accuracy stays below 1",
+            shows="grad_norm of blocks.0 is exactly 0, missing.alignment says zero_norm; accuracy stays below 1",
             cure={"learner": {"kind": "mezo", "perturbation_scale": 0.3, "num_directions": 8}},
             because="a rule that only compares losses at some distance sees the slope of the smoothed loss, which is "
             "not 0; nothing has to be differentiable",

@@ -33,9 +33,13 @@ ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
 
 
 class Block(nn.Module, ABC):
-    """A function of its input with at least one parameter. ``layout`` is that of its output."""
+    """A function of its input with at least one parameter. ``layout`` is that of its output.
+
+    ``output_activation`` names the nonlinearity that its output is the value of, before dropout; None: there is none.
+    """
 
     layout: Layout
+    output_activation: Activation | None = None
 
     @abstractmethod
     def forward(self, x: Tensor, state: State = None, dt: Tensor | None = None) -> tuple[Tensor, State]:

@@ -47,6 +47,7 @@ class ConvBlock(PlainBlock):
         self.dropout = Dropout(dropout) if dropout > 0 else None
         self._pooling = pooling
         self._pooling_size = pooling_size
+        self.output_activation = activation
         self._nonlinearity = ACTIVATIONS[activation]
 
     def drive(self, x: Tensor) -> Tensor:

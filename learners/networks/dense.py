@@ -34,6 +34,7 @@ class DenseBlock(PlainBlock):
         initialise(self.synapse, init)
         self.norm = normalisation(norm, outputs, "vector")
         self.dropout = Dropout(dropout) if dropout > 0 else None
+        self.output_activation = activation
         self.nonlinearity = ACTIVATIONS[activation]
 
     def drive(self, x: Tensor) -> Tensor:

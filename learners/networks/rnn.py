@@ -82,6 +82,7 @@ class LeakyBlock(LeakyUnits):
     def __init__(self, inputs: int, units: int, spec: RnnSpec) -> None:
         super().__init__(inputs, units, recurrent=True, dropout=spec.dropout)
         self._leak = spec.leak
+        self.output_activation = spec.activation
         self._nonlinearity = ACTIVATIONS[spec.activation]
 
     def decayed(self, v_BH: Tensor, z_BH: Tensor) -> Tensor:  # noqa: ARG002

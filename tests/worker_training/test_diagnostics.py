@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from specs.reports import Series
-from tests.worker_training.running import NETWORKS, attempt, job, points, train
+from tests.worker_training.running import NETWORKS, attempt, job, train
 from tests.worker_training.test_bits import PAIRS
 from worker.diagnostics.diagnostic import WHOLE, Point
 from worker.diagnostics.interval import Interval
@@ -69,7 +69,7 @@ def test_random_direction_is_judged_against_what_it_can_reach(tmp_path: Path) ->
 
 def test_missing_reference_has_a_reason_and_no_point(tmp_path: Path) -> None:
     trained = train(job("mono_forward", "mlp"), tmp_path)
-    assert trained.result.diagnostics["alignment_missing"] == {"own.heads.0": {"no_reference": 7}}
+    assert trained.result.diagnostics["missing"]["alignment"] == {"own.heads.0": {"no_reference": 7}}
     assert ("alignment_cosine", "own.heads.0", "train") not in trained.series
 
 
@@ -77,18 +77,7 @@ def test_zero_gradient_has_the_reason_zero_norm(tmp_path: Path) -> None:
     """All weights zero: nothing reaches the hidden layer."""
     fields = job("backprop", "mlp", network={"kind": "mlp", "hidden": [4], "init": "zeros"})
     trained = train({**fields, "training": {**fields["training"], "budget": {"kind": "steps", "value": 1}}}, tmp_path)
-    assert trained.result.diagnostics["alignment_missing"] == {"blocks.0": {"zero_norm": 1}}
-
-
-def test_dead_units_are_counted_on_the_probe_rows(tmp_path: Path) -> None:
-    made = attempt(job("backprop", "mlp", network={"kind": "mlp", "hidden": [8, 8]}), tmp_path)
-    with torch.no_grad():
-        made.loop.course.training.network.stages[0].synapse.bias[:6] = -1000.0
-    made.run()
-
-    series = points(made.loop.course.link.reports)  # type: ignore[attr-defined]
-    assert series["dead_share", "blocks.0", "train"][1] >= 6 / 8
-    assert ("dead_share", "readout", "train") not in series
+    assert trained.result.diagnostics["missing"]["alignment"] == {"blocks.0": {"zero_norm": 1}}
 
 
 def test_clipped_share_says_how_often_clipping_acted(tmp_path: Path) -> None:

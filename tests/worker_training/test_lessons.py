@@ -60,7 +60,7 @@ def storing(fault: Trained, cured: Trained) -> None:
 
 def stepping(fault: Trained, cured: Trained) -> None:
     assert set(of_layer(fault, "grad_norm", "blocks.0")) == {0.0}
-    assert fault.result.diagnostics["alignment_missing"]["blocks.0"]["zero_norm"] > 0
+    assert fault.result.diagnostics["missing"]["alignment"]["blocks.0"]["zero_norm"] > 0
     assert min(of_layer(cured, "grad_norm", "blocks.0")) > 0
     assert accuracy(fault) < 0.9
     assert accuracy(cured) > 0.95

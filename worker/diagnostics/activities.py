@@ -1,9 +1,13 @@
 """The outputs of a network's stages in one pass of the learner's own, whatever it feeds them."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from learners.learner import Batch, Learner
+from learners.networks.block import Block, PlainBlock
 from learners.networks.block_network import BlockNetwork
 
 
@@ -11,20 +15,37 @@ from learners.networks.block_network import BlockNetwork
 def stage_outputs(network: BlockNetwork, learner: Learner, batch: Batch) -> dict[str, Tensor]:
     """Output of each stage by name, in the pass of ``learner.reference``; stages that it leaves out are missing.
 
-    The caller chooses the mode (train or eval) and, in train mode, opens ``network.passing``.
+    Of a stage that runs several times the last output counts: for rules that settle, the one at rest. The caller
+    chooses the mode (train or eval) and, in train mode, opens ``network.passing``.
     """
     outputs: dict[str, Tensor] = {}
-    hooks = []
-    for name, stage in zip(network.names, network.stages, strict=True):
-
-        def note(module: nn.Module, inputs: object, output: tuple[Tensor, object], name: str = name) -> None:
-            del module, inputs
-            outputs.setdefault(name, output[0])
-
-        hooks.append(stage.register_forward_hook(note))
-    try:
+    with _noting(network, outputs):
         learner.reference(batch)
-    finally:
-        for hook in hooks:
-            hook.remove()
     return outputs
+
+
+@contextmanager
+def _noting(network: BlockNetwork, outputs: dict[str, Tensor]) -> Iterator[None]:
+    """Rules that settle or compete call a plain block's two halves by themselves, so the second one is listened to."""
+    try:
+        for name, stage in zip(network.names, network.stages, strict=True):
+            method = "activate" if isinstance(stage, PlainBlock) else "forward"
+            stage.__dict__[method] = _listened(stage, method, outputs, name)
+        yield
+    finally:
+        for stage in network.stages:
+            for method in ("activate", "forward"):
+                stage.__dict__.pop(method, None)
+
+
+def _listened(stage: Block, method: str, outputs: dict[str, Tensor], name: str) -> Callable[..., object]:
+    original: Callable[..., object] = getattr(stage, method)
+
+    def noted(*inputs: object, **named: object) -> object:
+        given = original(*inputs, **named)
+        output = given[0] if isinstance(given, tuple) else given
+        assert isinstance(output, Tensor)
+        outputs[name] = output
+        return given
+
+    return noted

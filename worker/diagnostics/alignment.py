@@ -1,7 +1,6 @@
 """The angle between what a learner writes and the true gradient of the same batch."""
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 
 import torch
@@ -22,12 +21,12 @@ class Alignment(Diagnostic):
     """
 
     def __init__(self, spec: AlignmentSpec, subject: Subject) -> None:
+        super().__init__()
         self._units = spec.quantities
         self._subject = subject
         self._parameters = subject.parameters
         self._reference: dict[Parameter, Tensor] = {}
         self._sums: dict[Parameter, Tensor] = {}
-        self.missing: Counter[tuple[str, str]] = Counter()
 
     def before(self, view: StepView, parts: Sequence[Batch]) -> None:
         """The true gradient, before anything moves; touches no ``.grad``, no statistics, no generator."""

@@ -16,6 +16,7 @@ class Clipping(Diagnostic):
     """
 
     def __init__(self, spec: ClippingSpec, subject: Subject) -> None:
+        super().__init__()
         self._unit = spec.quantities["clipped_share"]
         optimizer = subject.optimizer_spec
         self._value = None if optimizer.clip_grad_norm is not None else optimizer.clip_grad_value

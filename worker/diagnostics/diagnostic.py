@@ -1,6 +1,7 @@
 """The interface of a diagnostic: it looks at a step where it is allowed to, and gives tensors that are read once."""
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -94,7 +95,12 @@ class Diagnostic(ABC):
 
     Order in a logged step: ``before`` (weights untouched), ``read`` once per group of parameters that step together
     (gradients written, not yet clipped), ``after`` (weights moved). What a method has nothing to do for, it leaves out.
+
+    ``missing`` counts by (layer, reason) what could not be measured.
     """
+
+    def __init__(self) -> None:
+        self.missing: Counter[tuple[str, str]] = Counter()
 
     def before(self, view: StepView, parts: Sequence[Batch]) -> None:  # noqa: B027
         """The step has not begun: weights are those that the reported loss is of."""

@@ -16,6 +16,7 @@ class Nonfinite(Diagnostic):
     of their layers' errors."""
 
     def __init__(self, spec: NonfiniteSpec, subject: Subject) -> None:
+        super().__init__()
         del subject
         self._unit = spec.quantities["nonfinite"]
         self._sums: list[Tensor] = []

@@ -16,6 +16,7 @@ class Norms(Diagnostic):
     """A layer's norm is one L2 norm over its tensors. Weights are those before the update."""
 
     def __init__(self, spec: NormsSpec, subject: Subject) -> None:
+        super().__init__()
         self._units = spec.quantities
         self._parameters: list[Tensor] = list(subject.parameters)
         self._layers = [(layer.scope, len(layer.parameters)) for layer in subject.layers]

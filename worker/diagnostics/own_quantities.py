@@ -8,6 +8,7 @@ class OwnQuantities(Diagnostic):
     """A 0-dim quantity belongs to the whole network, one of shape [blocks] to its blocks in order."""
 
     def __init__(self, spec: OwnQuantitiesSpec, subject: Subject) -> None:
+        super().__init__()
         del spec
         self._blocks = [Scope(name, index) for index, name in enumerate(subject.network.names)]
 

@@ -14,7 +14,6 @@ from learners.build import Training
 from learners.learner import Batch, ParameterGroup, StepReport
 from specs.diagnostics import DIAGNOSTIC_KINDS, DiagnosticsSpec
 from specs.kinds import implementation
-from worker.diagnostics.alignment import Alignment
 from worker.diagnostics.diagnostic import WHOLE, Diagnostic, Measured, OneRead, Point, StepView, Subject
 from worker.diagnostics.interval import Interval
 from worker.diagnostics.series import SeriesBuffer
@@ -68,7 +67,8 @@ class Panel:
         self._norms = Section([], Interval(every, budget=half))
         self._probes = Section([], Interval(spec.alignment_every_steps, budget=half))
         self._measures = every is not None
-        self._missing: Counter[tuple[str, str]] = Counter()
+        self._missing: dict[str, Counter[tuple[str, str]]] = {}
+        self._made: dict[str, Diagnostic] = {}
         self.look_at(training)
         self._series = series
         self._open: list[Section] = []
@@ -85,16 +85,19 @@ class Panel:
         made: dict[str, Diagnostic] = {
             name: implementation(kind, "worker.diagnostics")(kind, subject) for name, kind in kinds.items()
         }
-        self._missing += self._missing_now()
+        self._missing, self._made = self._missing_so_far(), made
         self._cheap.diagnostics = [made[name] for name in CHEAP] if self._measures else []
         self._norms.diagnostics = [
             made[name] for name, kind in kinds.items() if not kind.needs_probe_step and name not in CHEAP
         ]
         self._probes.diagnostics = [made[name] for name, kind in kinds.items() if kind.needs_probe_step]
 
-    def _missing_now(self) -> Counter[tuple[str, str]]:
-        alignments = (each for each in self._probes.diagnostics if isinstance(each, Alignment))
-        return sum((each.missing for each in alignments), Counter())
+    def _missing_so_far(self) -> dict[str, Counter[tuple[str, str]]]:
+        """Of all phases, by kind."""
+        return {
+            **self._missing,
+            **{name: self._missing.get(name, Counter()) + each.missing for name, each in self._made.items()},
+        }
 
     def open(
         self,
@@ -176,16 +179,17 @@ class Panel:
 
     def summary(self, training_s: float) -> dict[str, Any]:
         """What measuring cost, how often it was done, and what could not be measured, with reasons."""
-        missing: dict[str, dict[str, int]] = {}
-        for (layer, reason), count in (self._missing + self._missing_now()).items():
-            missing.setdefault(layer, {})[reason] = count
+        missing: dict[str, dict[str, dict[str, int]]] = {}
+        for name, found in self._missing_so_far().items():
+            for (layer, reason), count in found.items():
+                missing.setdefault(name, {}).setdefault(layer, {})[reason] = count
         total = training_s + self.spent_s
         return {
             "overhead_s": self.spent_s,
             "overhead_share": self.spent_s / total if total > 0 else None,
             "norms_every_steps": self._norms.interval.steps,
             "alignment_every_steps": self._probes.interval.steps,
-            "alignment_missing": missing,
+            "missing": missing,
         }
 
     def take_latest(self) -> dict[str, float]:

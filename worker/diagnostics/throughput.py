@@ -9,6 +9,7 @@ class Throughput(Diagnostic):
     there is a counter."""
 
     def __init__(self, spec: ThroughputSpec, subject: Subject) -> None:
+        super().__init__()
         del subject
         self._units = spec.quantities
         self._last: tuple[int, float] | None = None
