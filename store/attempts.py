@@ -117,7 +117,14 @@ def record(
 
 
 def mark_started(
-    session: Session, job_id: str, attempt: int, *, step: int, device: str, trainer_pid: int, receipt: dict[str, Any]
+    session: Session,
+    job_id: str,
+    attempt: int,
+    *,
+    step: int,
+    device: str,
+    trainer_pid: int | None,
+    receipt: dict[str, Any],
 ) -> None:
     """The trainer stands before step ``step + 1``: starting → running, unless a client already wants otherwise."""
     session.execute(

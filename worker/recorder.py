@@ -27,6 +27,8 @@ from worker.workshop import Workshop
 
 BATCH_S: Final = 0.25
 PROGRESS_EVENT_S: Final = 1.0
+PID_WITHIN_S: Final = 2.0
+"""How long the first report may wait for the launcher to say whose it is: the two come by different pipes."""
 
 _log = structlog.get_logger(__name__)
 
@@ -59,7 +61,8 @@ class Recorder:
         give_up: Callable[[], bool],
     ) -> None:
         self.state: Literal["open", "written", "fenced", "gave_up", "failed"] = "open"
-        self.trainer_pid = 0
+        self._trainer_pid: int | None = None
+        self._named = threading.Event()
         self._shop = shop
         self._job_id, self._attempt = claim.job_id, claim.attempt
         self._folder = folder
@@ -74,6 +77,11 @@ class Recorder:
 
     def start(self) -> None:
         self._thread.start()
+
+    def name_trainer(self, pid: int) -> None:
+        """The process whose reports these are; from any thread."""
+        self._trainer_pid = pid
+        self._named.set()
 
     def finish(self) -> None:
         """Write what is left, and end. Nothing was recorded if it was never started."""
@@ -111,6 +119,8 @@ class Recorder:
     def _write(self, batch: list[Report], lines: list[str]) -> None:
         if self.state != "open" or not (batch or lines):
             return
+        if any(isinstance(report, Started) for report in batch):
+            self._named.wait(PID_WITHIN_S)
         self._take_in_files(batch)
         old_files = commit(
             self._shop.database, lambda session: self._record(session, batch, lines), give_up=self._give_up
@@ -176,7 +186,7 @@ class Recorder:
                 *key,
                 step=report.step,
                 device=report.device,
-                trainer_pid=self.trainer_pid,
+                trainer_pid=self._trainer_pid,
                 receipt=storable(report.receipt),
             )
         elif isinstance(report, Series):

@@ -177,5 +177,5 @@ class Training:
 
     def _on_launcher(self, event: LaunchEvent) -> None:
         if isinstance(event, Forked):  # at once: the recorder may meet ``started`` before the supervisor wakes
-            self._recorder.trainer_pid = event.pid
+            self._recorder.name_trainer(event.pid)
         self._inbox.put(event)
