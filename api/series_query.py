@@ -16,9 +16,11 @@ from api.errors import Refused
 from api.meant import asked
 from api.problems import ProblemItem
 from specs.diagnostics import DIAGNOSTIC_KINDS
-from store import series
+from store import overviews, series, summaries
+from store.overviews import Overview
 from store.sampling import Method, sample
-from store.series import Points
+from store.series_blocks import Selection
+from store.summaries import Summary
 
 Axis = Literal["step", "wall_s", "samples", "joules"]
 AXES = {"wall_s": "wall_s", "samples": "samples", "joules": "energy_joules"}
@@ -95,18 +97,15 @@ class Wanted:
 def query(session: Session, job_id: str, wanted: Wanted) -> list[SeriesAnswer]:
     """The wanted series in network order. Refuses a name that is nobody's once the job has series."""
     _check_names(session, job_id, wanted.names or ())
-    found = series.read(
-        session,
-        job_id,
-        names=wanted.names,
-        layers=wanted.layers,
-        parameters=wanted.parameters,
-        splits=wanted.splits,
-        step_from=wanted.from_step,
-        step_to=wanted.to_step,
-    )
+    chosen = Selection(wanted.names, wanted.layers, wanted.parameters, wanted.splits, wanted.from_step, wanted.to_step)
     axis = None if wanted.x == "step" else _axis(session, job_id, AXES[wanted.x])
-    return [_answer(points, wanted, axis) for points in found]
+    return [_answer(found, wanted, axis) for found in _thinned(session, job_id, chosen, wanted.method)]
+
+
+def _thinned(session: Session, job_id: str, chosen: Selection, method: Method) -> list[Overview]:
+    if method == "last":
+        return overviews.whole(session, job_id, chosen)
+    return overviews.read(session, job_id, chosen, by="means" if method == "mean" else "extremes")
 
 
 def _check_names(session: Session, job_id: str, names: Sequence[str]) -> None:
@@ -129,7 +128,7 @@ def _check_names(session: Session, job_id: str, names: Sequence[str]) -> None:
 
 def catalog(session: Session, job_id: str) -> list[CatalogAnswer]:
     """All series of the job, in network order."""
-    return [_entry(points) for points in series.read(session, job_id)]
+    return [_entry(summary) for summary in summaries.read(session, job_id)]
 
 
 def as_csv(answers: Iterable[SeriesAnswer]) -> str:
@@ -148,18 +147,18 @@ def as_csv(answers: Iterable[SeriesAnswer]) -> str:
 
 def _axis(session: Session, job_id: str, quantity: str) -> tuple[Floats, Floats] | None:
     """Steps and values of the quantity that is to be the horizontal axis; None where it was not measured."""
-    for points in series.read(session, job_id, names=[quantity]):
-        known = np.isfinite(points.values)
-        if points.layer is None and points.parameter is None and points.split in (None, "train") and known.any():
-            return points.steps[known].astype(np.float64), points.values[known].astype(np.float64)
+    for found in overviews.read(session, job_id, Selection(names=[quantity]), by="extremes"):
+        known = np.isfinite(found.values)
+        if found.layer is None and found.parameter is None and found.split in (None, "train") and known.any():
+            return found.steps[known], found.values[known].astype(np.float64)
     return None
 
 
-def _answer(points: Points, wanted: Wanted, axis: tuple[Floats, Floats] | None) -> SeriesAnswer:
-    steps, values = points.steps.astype(np.float64), points.values
+def _answer(points: Overview, wanted: Wanted, axis: tuple[Floats, Floats] | None) -> SeriesAnswer:
+    steps, values, weights = points.steps, points.values, points.weights
     if wanted.x != "step" and axis is None:
-        steps, values = steps[:0], values[:0]
-    steps, values = sample(steps, values, max_points=wanted.max_points, method=wanted.method)
+        steps, values, weights = steps[:0], values[:0], weights[:0]
+    steps, values = sample(steps, values, max_points=wanted.max_points, method=wanted.method, weights=weights)
     # A point between two steps of the axis lies between their values.
     x = steps if axis is None else np.interp(steps, *axis)
     lost = ~np.isfinite(values)
@@ -171,8 +170,8 @@ def _answer(points: Points, wanted: Wanted, axis: tuple[Floats, Floats] | None) 
         unit=points.unit,
         x=x.tolist(),
         y=[None if gone else value for value, gone in zip(values.tolist(), lost.tolist(), strict=True)],
-        sampled=len(values) < len(points.values),
-        raw_count=len(points.values),
+        sampled=len(values) < points.count,
+        raw_count=points.count,
         nonfinite=[Nonfinite(step=steps[at], kind=_kind(values[at])) for at in np.flatnonzero(lost)],
     )
 
@@ -183,18 +182,21 @@ def _kind(value: np.float32) -> str:
     return "inf" if value > 0 else "-inf"
 
 
-def _entry(points: Points) -> CatalogAnswer:
-    finite = points.values[np.isfinite(points.values)]
-    last = float(points.values[-1]) if len(points.values) else math.nan
+def _entry(summary: Summary) -> CatalogAnswer:
     return CatalogAnswer(
-        name=points.name,
-        layer=points.layer,
-        parameter=points.parameter,
-        split=points.split,
-        unit=points.unit,
-        count=len(points.values),
-        last=last if math.isfinite(last) else None,
-        min=float(finite.min()) if len(finite) else None,
-        max=float(finite.max()) if len(finite) else None,
-        nonfinite_count=len(points.values) - len(finite),
+        name=summary.name,
+        layer=summary.layer,
+        parameter=summary.parameter,
+        split=summary.split,
+        unit=summary.unit,
+        count=summary.count,
+        last=finite(summary.last),
+        min=finite(summary.least),
+        max=finite(summary.greatest),
+        nonfinite_count=summary.lost,
     )
+
+
+def finite(value: float) -> float | None:
+    """The number as JSON has it."""
+    return value if math.isfinite(value) else None

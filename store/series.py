@@ -4,24 +4,25 @@ A point of attempt a at step s counts unless a later attempt resumed from a step
 scope; which quantities travelled in one block is a matter of storage, so one series may lie in several blocks.
 """
 
-import hashlib
-from collections.abc import Iterator, Sequence
+import struct
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from sqlalchemy import select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from specs.reports import SeriesBlock as Block
+from store import segments
+from store.segments import Steps, Values
+from store.series_blocks import BlockIds, Scope, Selection, blocks_of, insert, names, scope_of
 from store.tables import Attempt, SeriesBlock, SeriesSegment
 
-Steps = npt.NDArray[np.int32]
-Values = npt.NDArray[np.float32]
-Scope = tuple[str, str | None, int, str | None, str | None]
+__all__ = ["BlockIds", "Points", "Selection", "append", "names", "read", "split"]
 
-MAX_POINTS = 1024  # of one segment
+Stored = Sequence[Any]
+"""Rows of segments: block_id, attempt, step_from, step_to, count, points."""
 
 
 @dataclass(frozen=True)
@@ -38,41 +39,27 @@ class Points:
     values: Values
 
 
-class BlockIds:
-    """Remembers the row ids of the blocks of one attempt, so that a flush looks nothing up twice."""
-
-    def __init__(self) -> None:
-        self._ids: dict[str, int] = {}
-
-    def of(self, session: Session, job_id: str, block: Block) -> int:
-        key = _key(block)
-        found = self._ids.get(key)
-        if found is None:
-            found = self._ids[key] = _block_id(session, job_id, key, block)
-        return found
-
-
 def append(
     session: Session, job_id: str, attempt: int, blocks: Sequence[Block], payload: bytes, *, ids: BlockIds
 ) -> int:
     """Stores blocks as they came from a trainer; returns the number of points. Writing twice changes nothing."""
     rows = []
     points = 0
-    for block, piece in split(blocks, payload):
-        steps = np.frombuffer(piece, dtype="<i4", count=block.count)
+    pieces = list(split(blocks, payload))
+    for block_id, (block, piece) in zip(ids.of(session, job_id, blocks), pieces, strict=True):
         rows.append(
             {
-                "block_id": ids.of(session, job_id, block),
+                "block_id": block_id,
                 "attempt": attempt,
-                "step_from": int(steps[0]),
-                "step_to": int(steps[-1]),
+                "step_from": struct.unpack_from("<i", piece)[0],
+                "step_to": struct.unpack_from("<i", piece, 4 * (block.count - 1))[0],
                 "count": block.count,
                 "points": piece,
             }
         )
         points += block.count * len(block.quantities)
     if rows:
-        session.execute(_insert(session)(SeriesSegment).on_conflict_do_nothing(), rows)
+        session.execute(insert(session)(SeriesSegment.__table__).on_conflict_do_nothing(), rows)
     return points
 
 
@@ -101,71 +88,24 @@ def read(
     step_to: int | None = None,
 ) -> list[Points]:
     """The wanted series with the points that count, in network order."""
-    query = select(SeriesBlock).where(SeriesBlock.job_id == job_id)
-    if layers is not None:
-        query = query.where(SeriesBlock.layer.in_(list(layers)))
-    if parameters is not None:
-        query = query.where(SeriesBlock.parameter.in_(list(parameters)))
-    if splits is not None:
-        query = query.where(SeriesBlock.split.in_(list(splits)))
-    ordered = query.order_by(SeriesBlock.layer_index, SeriesBlock.id)
-    blocks = [row for row in session.scalars(ordered) if names is None or set(names) & set(row.quantities)]
-    if not blocks:
-        return []
-    horizon = _horizons(session, job_id)
-    segments = _segments(session, [row.id for row in blocks], step_from, step_to)
+    wanted = Selection(names, layers, parameters, splits, step_from, step_to)
+    return points_of(session, job_id, blocks_of(session, job_id, wanted), wanted)
+
+
+def points_of(session: Session, job_id: str, blocks: Sequence[SeriesBlock], wanted: Selection) -> list[Points]:
+    """The wanted series of these blocks."""
+    horizon = horizons(session, job_id) if blocks else {}
+    stored = segments_of(session, blocks, wanted.step_from, wanted.step_to)
     pieces: dict[Scope, list[tuple[str, Steps, Values]]] = {}
-    for row in blocks:
-        steps, values = _assemble(row, segments.get(row.id, []), horizon, step_from, step_to)
-        for index, (name, unit) in enumerate(zip(row.quantities, row.units, strict=True)):
-            if names is None or name in names:
-                scope = (name, row.layer, row.layer_index, row.parameter, row.split)
-                pieces.setdefault(scope, []).append((unit, steps, values[index]))
+    for block in blocks:
+        chosen = wanted.quantities(block)
+        steps, values = assembled(block, stored.get(block.id, []), horizon, chosen, wanted)
+        for place, at in enumerate(chosen):
+            pieces.setdefault(scope_of(block, at), []).append((block.units[at], steps, values[place]))
     return [_joined(scope, found) for scope, found in pieces.items()]
 
 
-def names(session: Session, job_id: str) -> set[str]:
-    """Names of all series of the job."""
-    query = select(SeriesBlock.quantities).where(SeriesBlock.job_id == job_id)
-    return {name for quantities in session.scalars(query) for name in quantities}
-
-
-def _joined(scope: Scope, pieces: Sequence[tuple[str, Steps, Values]]) -> Points:
-    """One series from the blocks that it lies in."""
-    steps = np.concatenate([piece[1] for piece in pieces])
-    order = np.argsort(steps, kind="stable")
-    values = np.concatenate([piece[2] for piece in pieces])
-    return Points(*scope, unit=pieces[0][0], steps=steps[order], values=values[order])
-
-
-def _key(block: Block) -> str:
-    scope = "\0".join([block.layer or "", block.parameter or "", block.split or "", *block.quantities])
-    return hashlib.sha256(scope.encode()).hexdigest()
-
-
-def _block_id(session: Session, job_id: str, key: str, block: Block) -> int:
-    session.execute(
-        _insert(session)(SeriesBlock).on_conflict_do_nothing(),
-        {
-            "job_id": job_id,
-            "key": key,
-            "layer": block.layer,
-            "layer_index": block.layer_index,
-            "parameter": block.parameter,
-            "split": block.split,
-            "quantities": list(block.quantities),
-            "units": list(block.units),
-        },
-    )
-    wanted = select(SeriesBlock.id).where(SeriesBlock.job_id == job_id, SeriesBlock.key == key)
-    return session.execute(wanted).scalar_one()
-
-
-def _insert(session: Session):  # type: ignore[no-untyped-def]  # one of two dialects' constructs, alike in use
-    return sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
-
-
-def _horizons(session: Session, job_id: str) -> dict[int, float]:
+def horizons(session: Session, job_id: str) -> dict[int, float]:
     """For each attempt the last step whose points count: the least step that a later attempt resumed from."""
     rows = session.execute(
         select(Attempt.number, Attempt.resumed_from_step)
@@ -181,39 +121,54 @@ def _horizons(session: Session, job_id: str) -> dict[int, float]:
     return horizons
 
 
-def _segments(
-    session: Session, block_ids: Sequence[int], step_from: int | None, step_to: int | None
-) -> dict[int, list[SeriesSegment]]:
-    query = select(SeriesSegment).where(SeriesSegment.block_id.in_(block_ids))
+def segments_of(
+    session: Session, blocks: Iterable[SeriesBlock], step_from: int | None = None, step_to: int | None = None
+) -> dict[int, Stored]:
+    """Rows of segments with steps in this window, by block."""
+    columns = SeriesSegment.__table__.c
+    query = select(*columns).where(columns.block_id.in_([block.id for block in blocks]))
     if step_from is not None:
-        query = query.where(SeriesSegment.step_to >= step_from)
+        query = query.where(columns.step_to >= step_from)
     if step_to is not None:
-        query = query.where(SeriesSegment.step_from <= step_to)
-    by_block: dict[int, list[SeriesSegment]] = {}
-    for segment in session.scalars(query.order_by(SeriesSegment.attempt, SeriesSegment.step_from)):
-        by_block.setdefault(segment.block_id, []).append(segment)
-    return by_block
+        query = query.where(columns.step_from <= step_to)
+    by_block: dict[int, list[Any]] = {}
+    for row in session.execute(query.order_by(columns.attempt, columns.step_from)):
+        by_block.setdefault(row.block_id, []).append(row)
+    return dict(by_block)
 
 
-def _assemble(
-    row: SeriesBlock,
-    segments: Sequence[SeriesSegment],
-    horizon: dict[int, float],
-    step_from: int | None,
-    step_to: int | None,
+def assembled(
+    block: SeriesBlock, stored: Stored, horizon: dict[int, float], chosen: Sequence[int], wanted: Selection
 ) -> tuple[Steps, Values]:
-    """Steps [n] ascending and values [Q,n] of one block."""
-    steps_of, values_of = [np.empty(0, np.int32)], [np.empty((len(row.quantities), 0), np.float32)]
-    for segment in segments:
-        steps = np.frombuffer(segment.points, dtype="<i4", count=segment.count)
-        values = np.frombuffer(segment.points, dtype="<f4", offset=4 * segment.count).reshape(-1, segment.count)
-        keep = steps <= horizon.get(segment.attempt, float("inf"))
-        if step_from is not None:
-            keep &= steps >= step_from
-        if step_to is not None:
-            keep &= steps <= step_to
-        steps_of.append(steps[keep])
-        values_of.append(values[:, keep])
+    """Steps [n] ascending and values [chosen quantity, n] of one block, within the wanted steps."""
+    first = -np.inf if wanted.step_from is None else wanted.step_from
+    last = np.inf if wanted.step_to is None else wanted.step_to
+    width = len(block.quantities)
+    picked = slice(None) if len(chosen) == width else list(chosen)
+    steps_of, values_of = [np.empty(0, np.int32)], [np.empty((len(chosen), 0), np.float32)]
+    for row in stored:
+        steps, values = segments.decode(
+            row.points, quantities=width, count=row.count, step_from=row.step_from, step_to=row.step_to
+        )
+        values = values[picked]
+        ends = min(last, horizon.get(row.attempt, np.inf))
+        if first > row.step_from or ends < row.step_to:
+            kept = (steps >= first) & (steps <= ends)
+            steps, values = steps[kept], values[:, kept]
+        steps_of.append(steps)
+        values_of.append(values)
     steps, values = np.concatenate(steps_of), np.concatenate(values_of, axis=1)
-    order = np.argsort(steps, kind="stable")
-    return steps[order], values[:, order]
+    if (np.diff(steps) < 0).any():
+        order = np.argsort(steps, kind="stable")
+        steps, values = steps[order], values[:, order]
+    return steps, values
+
+
+def _joined(scope: Scope, pieces: Sequence[tuple[str, Steps, Values]]) -> Points:
+    """One series from the blocks that it lies in."""
+    unit, steps, values = pieces[0]
+    if len(pieces) > 1:
+        steps = np.concatenate([piece[1] for piece in pieces])
+        order = np.argsort(steps, kind="stable")
+        steps, values = steps[order], np.concatenate([piece[2] for piece in pieces])[order]
+    return Points(*scope, unit=unit, steps=steps, values=values)

@@ -167,7 +167,10 @@ class LogLine(Table):
 
 
 class SeriesBlock(Table):
-    """Series that share a step grid and a scope; names and units are stored once."""
+    """Series that share a step grid and a scope; names and units are stored once.
+
+    ``summary`` is there once the job is over and its points are merged (see ``summaries``).
+    """
 
     __tablename__ = "series_blocks"
 
@@ -180,12 +183,21 @@ class SeriesBlock(Table):
     split: Mapped[str | None] = mapped_column(String(12))
     quantities: Mapped[list[str]] = mapped_column(JSON)
     units: Mapped[list[str]] = mapped_column(JSON)
+    summary: Mapped[bytes | None] = mapped_column(LargeBinary)
 
-    __table_args__ = (UniqueConstraint("job_id", "key"),)
+    __table_args__ = (
+        UniqueConstraint("job_id", "key"),
+        Index(
+            "ix_series_blocks_unmerged",
+            "job_id",
+            sqlite_where=text("summary IS NULL"),
+            postgresql_where=text("summary IS NULL"),
+        ),
+    )
 
 
 class SeriesSegment(Table):
-    """``count`` points of a block by one attempt: int32 steps, then float32 values [quantity, count]."""
+    """``count`` points of a block by one attempt: steps, then float32 values [quantity, count] (see ``segments``)."""
 
     __tablename__ = "series_segments"
 
@@ -197,6 +209,22 @@ class SeriesSegment(Table):
     step_to: Mapped[int]
     count: Mapped[int]
     points: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class SeriesRollup(Table):
+    """Cells of ``level`` points each, over ``count`` points of a merged block (see ``rollups``)."""
+
+    __tablename__ = "series_rollups"
+
+    block_id: Mapped[int] = mapped_column(
+        _BIG, ForeignKey("series_blocks.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    level: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    step_from: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    step_to: Mapped[int]
+    count: Mapped[int]
+    lost: Mapped[int]
+    cells: Mapped[bytes] = mapped_column(LargeBinary)
 
 
 class Checkpoint(Table):

@@ -28,6 +28,7 @@ from worker.comparison.conductor import Conductor
 from worker.devices import gpus
 from worker.keeper import Keeper
 from worker.launcher import Launcher
+from worker.merger import Merger
 from worker.places import CPU, GPU, Places
 from worker.poller import Poller
 from worker.reconciler import Reconciler
@@ -48,11 +49,12 @@ def main() -> int:
     reconciler = Reconciler(shop, watcher)
     poller = Poller(shop, watcher)
     conductor = Conductor(shop)
+    merger = Merger(shop)
     _stop_on_signals(shop)
     shop.launcher.start()
     if not _register(shop, devices):
         return 0
-    for thread in (watcher, reconciler, poller, conductor):
+    for thread in (watcher, reconciler, poller, conductor, merger):
         thread.start()
     app = celery_app(shop.settings)
     tasks.register(app, poller)
@@ -60,6 +62,7 @@ def main() -> int:
     shop.stopping.set()
     poller.close()
     conductor.close()
+    merger.close()
     reconciler.close()
     watcher.close()
     shop.launcher.close()

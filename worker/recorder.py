@@ -71,6 +71,7 @@ class Recorder:
         self._give_up = give_up
         self._log_tail = LogTail(folder.log)
         self._placed: dict[str, _Placed] = {}
+        self._block_ids = series.BlockIds()
         self._progress_event_at = 0.0
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
@@ -129,6 +130,7 @@ class Recorder:
             self.state = "fenced"
             self._notify(FencedOff())
             return
+        self._block_ids.committed()
         for path in old_files:
             path.unlink(missing_ok=True)
 
@@ -158,6 +160,7 @@ class Recorder:
 
     def _record(self, session: Session, batch: list[Report], lines: list[str]) -> list[Path] | None:
         """One transaction; files that became old, or None when fenced."""
+        self._block_ids.begin()
         progress = next((report for report in reversed(batch) if isinstance(report, Progress)), None)
         if not attempts.record(
             session,
@@ -168,17 +171,15 @@ class Recorder:
         ):
             session.rollback()
             return None
-        # A transaction that is rolled back takes the ids of its blocks with it, so none are kept across.
-        ids = series.BlockIds()
         old_files: list[Path] = []
         for report in batch:
-            old_files += self._record_one(session, report, ids)
+            old_files += self._record_one(session, report)
         logs.append(session, self._job_id, self._attempt, lines)
         if progress is not None:
             self._announce_progress(session, progress)
         return old_files
 
-    def _record_one(self, session: Session, report: Report, ids: series.BlockIds) -> list[Path]:
+    def _record_one(self, session: Session, report: Report) -> list[Path]:
         key = self._job_id, self._attempt
         if isinstance(report, Started):
             attempts.mark_started(
@@ -190,7 +191,7 @@ class Recorder:
                 receipt=storable(report.receipt),
             )
         elif isinstance(report, Series):
-            series.append(session, *key, report.blocks, report.payload, ids=ids)
+            series.append(session, *key, report.blocks, report.payload, ids=self._block_ids)
         elif isinstance(report, Event):
             events.append(session, key[0], type=report.event, detail=storable(report.detail), attempt=key[1])
         elif isinstance(report, Verdict):

@@ -17,7 +17,7 @@ from api.routes.diagnostics import summarized
 from api.routes.events import EventAnswer
 from api.rows import attempt_answer, dataset_name, rfc3339
 from api.submission import queued_answer
-from store import artifacts, jobs, series
+from store import artifacts, jobs, summaries
 from store.tables import Attempt, Event
 
 SHOWN_EVENTS = 50
@@ -29,7 +29,7 @@ def job_view(session: Session, job_id: str, door: Door) -> dict[str, Any]:
     """The content of ``job.html``, or NotFound."""
     row = jobs.get(session, job_id)
     job = queued_answer(session, row, door)
-    diagnostics = summarized(series.read(session, job_id), row.result, row.diagnostics)
+    diagnostics = summarized(summaries.read(session, job_id), row.result, row.diagnostics)
     attempts = [attempt_answer(found) for found in _attempts(session, job_id)]
     cost = job.result.cost if job.result else (attempts[-1].cost if attempts else None)
     resolved = job.resolved_spec

@@ -14,7 +14,8 @@ from api.dashboard.job_lines import best_metric, last_metric, standing, took
 from api.dependencies import Door
 from api.rows import dataset_name, job_answer
 from specs.recipes import RECIPES
-from store import listing, series, workers
+from store import listing, summaries, workers
+from store.series_blocks import Selection
 from store.tables import ACTIVE
 
 LIMIT = 50
@@ -70,8 +71,8 @@ def list_view(
 
 def _evaluated(session: Session, job_id: str) -> dict[str, float | None]:
     """The latest evaluation of a job that still runs, by metric."""
-    found = series.read(session, job_id, splits=["validation"])
-    return {points.name: float(points.values[-1]) for points in found if len(points.values)}
+    found = summaries.read(session, job_id, Selection(splits=["validation"]))
+    return {summary.name: summary.last for summary in found}
 
 
 def _href(query: Mapping[str, str]) -> str:

@@ -1,17 +1,16 @@
 """Diagnostics: where each layer stands, and how it got there; memory, energy, and what measuring cost."""
 
-import math
 from typing import Any
 
-import numpy as np
 from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, Field
 
 from api.answers import Cost, Number
 from api.dependencies import DoorDep, JobIdDep, known_parameters_only
 from api.problems import declared
-from store import jobs, series
-from store.series import Points
+from api.series_query import finite
+from store import jobs, summaries
+from store.summaries import Summary
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"], dependencies=[Depends(known_parameters_only)])
 
@@ -65,25 +64,25 @@ def get_diagnostics(door: DoorDep, job_id: JobIdDep) -> Any:
     """Per layer, in network order: the latest value, minimum, maximum and mean of each quantity."""
     with door.database.reading() as session:
         job = jobs.get(session, job_id)
-        found = series.read(session, job_id)
+        found = summaries.read(session, job_id)
     answer = summarized(found, job.result, job.diagnostics)
     return Response(answer.model_dump_json(), media_type="application/json")
 
 
-def summarized(found: list[Points], result: dict[str, Any] | None, measured: dict[str, Any] | None) -> Diagnostics:
+def summarized(found: list[Summary], result: dict[str, Any] | None, measured: dict[str, Any] | None) -> Diagnostics:
     """The series of a job, summed up by layer; those of single parameters are left to the series themselves."""
     layers: dict[str, dict[str, Quantity]] = {}
     network: dict[str, Quantity] = {}
     splits: dict[str, dict[str, Quantity]] = {}
-    for points in found:
-        if points.parameter is not None or not len(points.values):
+    for summary in found:
+        if summary.parameter is not None:
             continue
-        if points.layer is not None:
-            layers.setdefault(points.layer, {})[points.name] = _quantity(points)
-        elif points.split in (None, "train"):
-            network[points.name] = _quantity(points)
+        if summary.layer is not None:
+            layers.setdefault(summary.layer, {})[summary.name] = _quantity(summary)
+        elif summary.split in (None, "train"):
+            network[summary.name] = _quantity(summary)
         else:
-            splits.setdefault(points.split, {})[points.name] = _quantity(points)
+            splits.setdefault(summary.split, {})[summary.name] = _quantity(summary)
     return Diagnostics(
         layers=[
             Layer(layer=name, alignment=_alignment(quantities), quantities=quantities)
@@ -111,16 +110,14 @@ def _alignment(quantities: dict[str, Quantity]) -> Alignment | None:
     )
 
 
-def _quantity(points: Points) -> Quantity:
-    finite = points.values[np.isfinite(points.values)].astype(np.float64)
-    latest = float(points.values[-1])
+def _quantity(summary: Summary) -> Quantity:
     return Quantity(
-        unit=points.unit,
-        step=int(points.steps[-1]),
-        latest=latest if math.isfinite(latest) else None,
-        min=float(finite.min()) if len(finite) else None,
-        max=float(finite.max()) if len(finite) else None,
-        mean=float(finite.mean()) if len(finite) else None,
-        count=len(points.values),
-        nonfinite_count=len(points.values) - len(finite),
+        unit=summary.unit,
+        step=summary.last_step,
+        latest=finite(summary.last),
+        min=finite(summary.least),
+        max=finite(summary.greatest),
+        mean=finite(summary.mean),
+        count=summary.count,
+        nonfinite_count=summary.lost,
     )
