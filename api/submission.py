@@ -1,4 +1,4 @@
-"""A new job: written under its Idempotency-Key in one transaction, then the bell."""
+"""A new job: made once for each Idempotency-Key, on a device that is chosen here."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -7,11 +7,11 @@ from fastapi import Response
 from sqlalchemy.orm import Session
 
 from api.answers import JobAnswer
-from api.conditional import etag_of
+from api.creation import create_once
 from api.dependencies import Door
 from api.rows import dataset_name, job_answer, resource_class
 from specs.job import JobSpec
-from store import idempotency, jobs, workers
+from store import jobs, workers
 from store.tables import Job
 
 
@@ -30,10 +30,8 @@ def submit(
 
     ``also`` writes what else belongs to the new job, in its transaction.
     """
-    with door.database.writing.begin() as session:
-        earlier = idempotency.begin(session, key, request_sha256=request_sha256) if key else None
-        if earlier is not None:
-            return _answer(queued_answer(session, jobs.get(session, earlier), door), replayed=True)
+
+    def make(session: Session) -> Job:
         resolved = with_device(session, spec.resolved(), door)
         job = jobs.create(
             session,
@@ -46,12 +44,16 @@ def submit(
         )
         if also is not None:
             also(session, job)
-        if key:
-            idempotency.finish(session, key, job_id=job.id)
-        session.refresh(job)
-        answer = queued_answer(session, job, door)
-    door.bell.ring(job.resource_class)
-    return _answer(answer, replayed=False)
+        return job
+
+    return create_once(
+        door,
+        at="/v1/jobs",
+        key=key,
+        request_sha256=request_sha256,
+        make=make,
+        read=lambda session, job_id: queued_answer(session, jobs.get(session, job_id), door),
+    )
 
 
 def with_device(session: Session, resolved: dict[str, Any], door: Door) -> dict[str, Any]:
@@ -67,11 +69,3 @@ def queued_answer(session: Session, job: Job, door: Door) -> JobAnswer:
     if job.status != "queued":
         return job_answer(job)
     return job_answer(job, workers.place(session, job, lease_s=door.settings.lease_s))
-
-
-def _answer(answer: JobAnswer, *, replayed: bool) -> Response:
-    body = answer.model_dump_json().encode()
-    headers = {"Location": f"/v1/jobs/{answer.id}", "ETag": etag_of(body)}
-    if replayed:
-        headers["Idempotent-Replayed"] = "true"
-    return Response(body, status_code=200 if replayed else 202, media_type="application/json", headers=headers)

@@ -12,6 +12,7 @@ from api.bodies import JsonBody, Posted
 from api.comparison_answers import ComparisonAnswer, ComparisonSummary, as_csv, comparison_answer, summary
 from api.comparison_bundle import bundle
 from api.conditional import etag_of, tagged
+from api.creation import create_once
 from api.dashboard.comparison_view import exported
 from api.dependencies import DoorDep, IdempotencyKeyDep, known_parameters_only
 from api.negotiation import chosen
@@ -21,7 +22,7 @@ from api.rows import dataset_name, resource_class
 from api.submission import with_device
 from specs.comparison_plan import plan
 from specs.comparisons import ComparisonSpec
-from store import comparisons, idempotency, listing
+from store import comparisons, listing
 from store.comparison_tables import Comparison
 from store.errors import NotFound
 from store.identifiers import is_id
@@ -62,12 +63,10 @@ def create_comparison(
 
     The answer states the power before anything runs: how often a gap of two deviations would be found.
     """
-    with door.database.writing.begin() as session:
-        earlier = idempotency.begin(session, key, request_sha256=posted.sha256) if key else None
-        if earlier is not None:
-            return _created(whole(session, comparisons.get(session, earlier)), replayed=True)
+
+    def make(session: Session) -> Comparison:
         resolved = with_device(session, posted.value.resolved(), door)
-        row = comparisons.create(
+        return comparisons.create(
             session,
             spec=posted.fields,
             resolved_spec=resolved,
@@ -75,11 +74,15 @@ def create_comparison(
             resource_class=resource_class(resolved),
             dataset=dataset_name(resolved),
         )
-        if key:
-            idempotency.finish(session, key, job_id=row.id)
-        answer = whole(session, comparisons.get(session, row.id))
-    door.bell.ring(row.resource_class)
-    return _created(answer, replayed=False)
+
+    return create_once(
+        door,
+        at=router.prefix,
+        key=key,
+        request_sha256=posted.sha256,
+        make=make,
+        read=lambda session, comparison_id: whole(session, comparisons.get(session, comparison_id)),
+    )
 
 
 @router.get("", operation_id="list_comparisons", response_model=Page[ComparisonSummary], responses=declared())
@@ -185,11 +188,3 @@ def whole(session: Session, row: Comparison) -> ComparisonAnswer:
 def _file(content: bytes, media_type: str, name: str) -> Response:
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "ETag": etag_of(content)}
     return Response(content, media_type=media_type, headers=headers)
-
-
-def _created(answer: ComparisonAnswer, *, replayed: bool) -> Response:
-    content = answer.model_dump_json().encode()
-    headers = {"Location": f"/v1/comparisons/{answer.id}", "ETag": etag_of(content)}
-    if replayed:
-        headers["Idempotent-Replayed"] = "true"
-    return Response(content, status_code=200 if replayed else 202, media_type="application/json", headers=headers)

@@ -1,0 +1,54 @@
+"""A POST that makes something: written under its Idempotency-Key in one transaction, then the bell."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from fastapi import Response
+from pydantic import BaseModel
+from sqlalchemy.orm import Session
+
+from api.conditional import etag_of
+from api.dependencies import Door
+from store import idempotency
+
+
+class Made(Protocol):
+    """A row that a worker has to hear of."""
+
+    id: str
+    resource_class: str
+
+
+def create_once(
+    door: Door,
+    *,
+    at: str,
+    key: str | None,
+    request_sha256: str,
+    make: Callable[[Session], Made],
+    read: Callable[[Session, str], BaseModel],
+) -> Response:
+    """202 with what ``make`` made; 200 with what an earlier request with the same key and body made.
+
+    ``read`` gives the answer for an id; ``at`` is the address of the collection.
+    """
+    with door.database.writing.begin() as session:
+        earlier = idempotency.begin(session, key, request_sha256=request_sha256) if key else None
+        if earlier is not None:
+            return _answer(read(session, earlier), f"{at}/{earlier}", replayed=True)
+        made = make(session)
+        if key:
+            idempotency.finish(session, key, job_id=made.id)
+        session.flush()
+        made_id, resource_class = made.id, made.resource_class
+        answer = read(session, made_id)
+    door.bell.ring(resource_class)
+    return _answer(answer, f"{at}/{made_id}", replayed=False)
+
+
+def _answer(answer: BaseModel, location: str, *, replayed: bool) -> Response:
+    content = answer.model_dump_json().encode()
+    headers = {"Location": location, "ETag": etag_of(content)}
+    if replayed:
+        headers["Idempotent-Replayed"] = "true"
+    return Response(content, status_code=200 if replayed else 202, media_type="application/json", headers=headers)
