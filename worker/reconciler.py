@@ -3,14 +3,13 @@
 Each repair is one conditional UPDATE, so any number of them may run at once.
 """
 
-import threading
 import time
 from typing import Final
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from store import settlement
+from worker.rounds import Rounds
 from worker.watcher import Watcher
 from worker.workshop import Workshop
 
@@ -28,24 +27,17 @@ class Reconciler:
     def __init__(self, shop: Workshop, watcher: Watcher) -> None:
         self._shop = shop
         self._watcher = watcher
-        self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
-        self._closed = threading.Event()
+        self._rounds = Rounds("reconciler", self._look, every_s=shop.settings.beat_s)
 
     def start(self) -> None:
-        self._thread.start()
+        self._rounds.start()
 
     def close(self) -> None:
-        self._closed.set()
-        self._thread.join()
+        self._rounds.close()
 
-    def _run(self) -> None:
-        while not self._closed.wait(self._shop.settings.beat_s):
-            if not self._may_judge():
-                continue
-            try:
-                self._repair()
-            except SQLAlchemyError as error:
-                _log.warning("repair_failed", error=str(error.__cause__ or error))
+    def _look(self) -> None:
+        if self._may_judge():
+            self._repair()
 
     def _may_judge(self) -> bool:
         return self._watcher.database_well_for_s() >= GRACE_BEATS * self._shop.settings.beat_s

@@ -4,16 +4,15 @@ Each step is a conditional UPDATE, so any number of conductors may run at once, 
 followed by another. The answer is worked out while only reading, so that it keeps nobody from writing.
 """
 
-import threading
 from typing import Final
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from store import comparisons
 from store.comparison_tables import Comparison
 from store.comparisons import Row
 from worker.comparison import answer, scores
+from worker.rounds import Rounds
 from worker.storable import storable
 from worker.workshop import Workshop
 
@@ -27,22 +26,13 @@ class Conductor:
 
     def __init__(self, shop: Workshop) -> None:
         self._shop = shop
-        self._thread = threading.Thread(target=self._run, name="conductor", daemon=True)
-        self._closed = threading.Event()
+        self._rounds = Rounds("conductor", self.look, every_s=shop.settings.poll_s)
 
     def start(self) -> None:
-        self._thread.start()
+        self._rounds.start()
 
     def close(self) -> None:
-        self._closed.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._closed.wait(self._shop.settings.poll_s):
-            try:
-                self.look()
-            except SQLAlchemyError as error:
-                _log.warning("conduct_failed", error=str(error.__cause__ or error))
+        self._rounds.close()
 
     def look(self) -> None:
         """One step of every comparison that has one to take."""

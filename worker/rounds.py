@@ -1,0 +1,35 @@
+"""Rounds: what a thread of a worker does again and again until it is closed. A failing database is waited out."""
+
+import threading
+from collections.abc import Callable
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+_log = structlog.get_logger(__name__)
+
+
+class Rounds:
+    """A thread that calls ``do`` every ``every_s``; the first time after one pause."""
+
+    def __init__(self, name: str, do: Callable[[], None], *, every_s: float) -> None:
+        self._name = name
+        self._do = do
+        self._every_s = every_s
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._closed = threading.Event()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ends after the round under way."""
+        self._closed.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._closed.wait(self._every_s):
+            try:
+                self._do()
+            except SQLAlchemyError as error:  # the next round tries again
+                _log.warning("round_failed", thread=self._name, error=str(error.__cause__ or error))
