@@ -7,8 +7,9 @@ and -E. With ``rank`` a weight matrix has E = A B^T / sqrt(r), A and B normal, a
 is ever formed.
 
 What differs from the papers: all members see the same rows and the same dropout masks; ties share a rank; g goes to any
-optimizer, and no weight decay is added. EGGROLL scales its update by sqrt(n) and leaves sigma to the learning rate;
-here g is 1/(n sigma) times the sum with ``rank`` too.
+optimizer, and no weight decay is added. Dense noise of a large tensor reads one short pool in windows, drawn anew for
+every perturbation, where the first paper's workers share one table (``noise.py`` says what holds then). EGGROLL scales
+its update by sqrt(n) and leaves sigma to the learning rate; here g is 1/(n sigma) times the sum with ``rank`` too.
 """
 
 # B = rows, K = classes or targets, n = population, m = perturbations (n or n/2)

@@ -115,7 +115,7 @@ class UpdateContext(ABC):
 
     @abstractmethod
     def add_seeded(self, groups: Sequence[str], seed: int, scale: float) -> None:
-        """``theta += scale * z(seed)`` in place; z is standard normal and the same for the same seed."""
+        """``theta += scale * z(seed)`` in place; z is uncorrelated standard normals, the same for the same seed."""
 
     @abstractmethod
     def apply_seeded(self, groups: Sequence[str], seed: int, scalar: Tensor) -> None:

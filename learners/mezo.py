@@ -4,8 +4,9 @@ The rule (Algorithm 1): rho = (L(theta + eps z) - L(theta - eps z)) / (2 eps), t
 drawn again from its seed each time it is needed.
 
 What differs from the paper: the mean over ``num_directions`` is one step along the sum of its directions (SPSA's mean,
-not consecutive steps); dropout, where the network has any, uses the same masks on both sides. Its low-rank form, where
-no noise is added to a weight matrix, is ``evolution_strategies`` with one antithetic pair, raw losses and a rank.
+not consecutive steps); dropout, where the network has any, uses the same masks on both sides; z of a large tensor reads
+one short pool in windows: uncorrelated, but not jointly normal (``noise.py``). Its low-rank form, where no noise is
+added to a weight matrix, is ``evolution_strategies`` with one antithetic pair, raw losses and a rank.
 """
 
 # B = rows, K = classes or targets

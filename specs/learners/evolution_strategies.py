@@ -26,7 +26,7 @@ class EvolutionStrategiesSpec(Rule):
     uses_backward: ClassVar[Literal["none", "block", "global"]] = "none"
     inside_block: ClassVar[Literal["exact", "none"]] = "none"
     memory_class: ClassVar[Literal["all_activations", "one_block", "inference"]] = "inference"
-    compute_class: ClassVar[str] = "population_size forward passes; dense noise costs about as much again"
+    compute_class: ClassVar[str] = "population_size forward passes; members share products of the first layer"
     reference_result: ClassVar[ReferenceResult | None] = ReferenceResult(
         setting="MNIST, 784-128-10, rank 1, population_size 128, adam 0.002, batch 256, 60 s on 2 threads",
         metric="test accuracy, median of 3 seeds",

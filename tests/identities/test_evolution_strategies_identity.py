@@ -67,16 +67,20 @@ def test_the_mean_is_the_gradient_of_the_smoothed_loss_and_not_of_the_loss() -> 
 
 
 @pytest.mark.parametrize(
-    ("antithetic", "shaping"),
-    [(True, "raw"), (True, "z_score"), (True, "rank"), (False, "z_score"), (False, "rank")],
+    ("network", "antithetic", "shaping"),
+    [
+        *[("mlp", True, shaping) for shaping in ("raw", "z_score", "rank")],
+        *[("mlp", False, shaping) for shaping in ("z_score", "rank")],
+        *[(network, True, "raw") for network in ("cnn", "mlp residual", "ltc")],
+    ],
 )
-def test_estimate_is_the_weighed_sum_of_replayed_noise(antithetic: bool, shaping: str) -> None:
+def test_estimate_is_the_weighed_sum_of_replayed_noise(network: str, antithetic: bool, shaping: str) -> None:
     members, sigma = 6, 0.1
     size = 2 * members if antithetic else members
     fields = {"population_size": size, "perturbation_scale": sigma, "shaping": shaping, "antithetic": antithetic}
-    small = job(TANH, SEEDS[1], **fields)
-    network, batch, task = small.training.network, small.batch, small.training.task
-    names = {p: name for name, p in network.named_parameters()}
+    small = job(NETS[network], SEEDS[1], **fields)
+    net, batch, task = small.training.network, small.batch, small.training.task
+    names = {p: name for name, p in net.named_parameters()}
     noise, losses = [], []
     signs = (1, -1) if antithetic else (1,)
     for member in range(members):
@@ -85,7 +89,7 @@ def test_estimate_is_the_weighed_sum_of_replayed_noise(antithetic: bool, shaping
     for sign in signs:
         for z in noise:
             moved = {names[p]: p.detach() + sign * sigma * one for p, one in z.items()}
-            losses.append(task.loss(functional_call(network, moved, (batch.x, batch.dt)), batch.y))
+            losses.append(task.loss(functional_call(net, moved, (batch.x, batch.dt)), batch.y))
     utility = shaped(torch.stack(losses), shaping).reshape(len(signs), members)  # type: ignore[arg-type]
     weights = sum(sign * own for sign, own in zip(signs, utility, strict=True)) / (size * sigma)
     expected = sum(w * torch.cat([one.flatten() for one in z.values()]) for w, z in zip(weights, noise, strict=True))  # type: ignore[call-overload]
