@@ -49,6 +49,11 @@ class Buffer:
         self._lock = threading.Lock()
         self._urgent = threading.Event()
 
+    @property
+    def waiting_bytes(self) -> int:
+        """Series that the recorder has not taken yet."""
+        return self._series_bytes
+
     def put(self, report: Report, *, size: int, urgent: bool) -> None:
         """Raises ``ProtocolError`` when reports that may not be dropped flood it."""
         with self._lock:
