@@ -114,7 +114,7 @@ def _rollups(session: Session, block_ids: Sequence[int], level: int, wanted: Sel
     if wanted.step_to is not None:
         query = query.where(columns.step_from <= wanted.step_to)
     by_block: dict[int, list[Any]] = {}
-    for row in session.execute(query.order_by(columns.block_id, columns.step_from)):
+    for row in session.execute(query.order_by(columns.block_id, columns.step_from)).all():
         by_block.setdefault(row.block_id, []).append(row)
     return by_block
 
@@ -142,7 +142,7 @@ def _ends(session: Session, cells: Mapping[int, Cells], wanted: Selection) -> di
         behind &= columns.step_from <= wanted.step_to
     query = select(*columns).where(columns.block_id.in_(list(cells)), before | behind)
     by_block: dict[int, list[Any]] = {}
-    for row in session.execute(query.order_by(columns.block_id, columns.step_from)):
+    for row in session.execute(query.order_by(columns.block_id, columns.step_from)).all():
         found = cells[row.block_id]  # blocks on other grids than this one's may have asked for more
         if row.step_from < found.step_from_C[0] or row.step_from > found.step_to_C[-1]:
             by_block.setdefault(row.block_id, []).append(row)

@@ -41,7 +41,13 @@ def sample(
 def _starts(before: Floats, buckets: int) -> Indices:
     """Where each bucket begins, given the weight before each point. Beside a heavy point a bucket may be empty."""
     edges = np.linspace(before[0], before[-1], buckets, endpoint=False)
-    return np.unique(np.searchsorted(before, edges))
+    return _once(np.searchsorted(before, edges))
+
+
+def _once(ascending: Indices) -> Indices:
+    """What ``numpy.unique`` gives, which would hash what is sorted already."""
+    kept: Indices = ascending[np.append(True, np.diff(ascending) > 0)]
+    return kept
 
 
 def _minmax(y: npt.NDArray[np.float32], before: Floats, max_points: int) -> Indices:
@@ -53,7 +59,7 @@ def _minmax(y: npt.NDArray[np.float32], before: Floats, max_points: int) -> Indi
     shown = np.where(np.isfinite(inner), inner, np.float32(-np.inf))[None]
     starts = _starts(before[1:-1], (max_points - 2) // 2)
     chosen = [first_of_each(shown, starts, extreme)[0] + 1 for extreme in (np.minimum, np.maximum)]
-    return np.unique(np.concatenate([[0, len(y) - 1], *chosen])).astype(np.intp)
+    return _once(np.sort(np.concatenate([[0, len(y) - 1], *chosen])))
 
 
 def _extremes(y: npt.NDArray[np.float32], max_points: int) -> Indices:

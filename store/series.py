@@ -4,7 +4,6 @@ A point of attempt a at step s counts unless a later attempt resumed from a step
 scope; which quantities travelled in one block is a matter of storage, so one series may lie in several blocks.
 """
 
-import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from specs.reports import SeriesBlock as Block
 from store import segments
 from store.segments import Steps, Values
 from store.series_blocks import BlockIds, Scope, Selection, blocks_of, insert, names, scope_of
+from store.small_segments import SmallSegments
 from store.tables import Attempt, SeriesBlock, SeriesSegment
 
 __all__ = ["BlockIds", "Points", "Selection", "append", "names", "read", "split"]
@@ -40,25 +40,38 @@ class Points:
 
 
 def append(
-    session: Session, job_id: str, attempt: int, blocks: Sequence[Block], payload: bytes, *, ids: BlockIds
+    session: Session,
+    job_id: str,
+    attempt: int,
+    blocks: Sequence[Block],
+    payload: bytes,
+    *,
+    ids: BlockIds,
+    small: SmallSegments | None = None,
 ) -> int:
-    """Stores blocks as they came from a trainer; returns the number of points. Writing twice changes nothing."""
+    """Stores blocks as they came from a trainer; returns the number of points. Writing twice changes nothing.
+
+    With ``small``, which is of this attempt, the segments of earlier calls grow together with these.
+    """
     rows = []
     points = 0
     pieces = list(split(blocks, payload))
     for block_id, (block, piece) in zip(ids.of(session, job_id, blocks), pieces, strict=True):
+        steps = np.frombuffer(piece, "<i4", count=block.count)
         rows.append(
             {
                 "block_id": block_id,
                 "attempt": attempt,
-                "step_from": struct.unpack_from("<i", piece)[0],
-                "step_to": struct.unpack_from("<i", piece, 4 * (block.count - 1))[0],
+                "step_from": int(steps.min()),  # a step that turned out bad later is reported behind its followers
+                "step_to": int(steps.max()),
                 "count": block.count,
                 "points": piece,
             }
         )
         points += block.count * len(block.quantities)
     if rows:
+        if small is not None:
+            rows = small.grown(session, rows, [len(block.quantities) for block in blocks])
         session.execute(insert(session)(SeriesSegment.__table__).on_conflict_do_nothing(), rows)
     return points
 
@@ -132,7 +145,8 @@ def segments_of(
     if step_to is not None:
         query = query.where(columns.step_from <= step_to)
     by_block: dict[int, list[Any]] = {}
-    for row in session.execute(query.order_by(columns.attempt, columns.step_from)):
+    # In the order of the primary key: another one would sort the points themselves.
+    for row in session.execute(query.order_by(columns.block_id, columns.attempt, columns.step_from)).all():
         by_block.setdefault(row.block_id, []).append(row)
     return dict(by_block)
 
@@ -144,7 +158,7 @@ def assembled(
     first = -np.inf if wanted.step_from is None else wanted.step_from
     last = np.inf if wanted.step_to is None else wanted.step_to
     width = len(block.quantities)
-    picked = slice(None) if len(chosen) == width else list(chosen)
+    picked = _picked(chosen, width)
     steps_of, values_of = [np.empty(0, np.int32)], [np.empty((len(chosen), 0), np.float32)]
     for row in stored:
         steps, values = segments.decode(
@@ -162,6 +176,13 @@ def assembled(
         order = np.argsort(steps, kind="stable")
         steps, values = steps[order], values[:, order]
     return steps, values
+
+
+def _picked(chosen: Sequence[int], width: int) -> slice | list[int]:
+    """An index of the chosen quantities that copies nothing where it can."""
+    if len(chosen) == width:
+        return slice(None)
+    return slice(chosen[0], chosen[0] + 1) if len(chosen) == 1 else list(chosen)
 
 
 def _joined(scope: Scope, pieces: Sequence[tuple[str, Steps, Values]]) -> Points:

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from specs.reports import Checkpoint, Event, Progress, Report, Result, Series, Started, Verdict
 from store import artifacts, attempts, events, logs, series, verdicts
 from store.attempts import Claim
+from store.small_segments import SmallSegments
 from worker.log_tail import LogTail
 from worker.reader import Broken, Buffer
 from worker.storable import storable
@@ -71,7 +72,7 @@ class Recorder:
         self._give_up = give_up
         self._log_tail = LogTail(folder.log)
         self._placed: dict[str, _Placed] = {}
-        self._block_ids = series.BlockIds()
+        self._block_ids, self._small_segments = series.BlockIds(), SmallSegments()
         self._progress_event_at = 0.0
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
@@ -131,6 +132,7 @@ class Recorder:
             self._notify(FencedOff())
             return
         self._block_ids.committed()
+        self._small_segments.committed()
         for path in old_files:
             path.unlink(missing_ok=True)
 
@@ -161,6 +163,7 @@ class Recorder:
     def _record(self, session: Session, batch: list[Report], lines: list[str]) -> list[Path] | None:
         """One transaction; files that became old, or None when fenced."""
         self._block_ids.begin()
+        self._small_segments.begin()
         progress = next((report for report in reversed(batch) if isinstance(report, Progress)), None)
         if not attempts.record(
             session,
@@ -191,7 +194,8 @@ class Recorder:
                 receipt=storable(report.receipt),
             )
         elif isinstance(report, Series):
-            series.append(session, *key, report.blocks, report.payload, ids=self._block_ids)
+            ids, small = self._block_ids, self._small_segments
+            series.append(session, *key, report.blocks, report.payload, ids=ids, small=small)
         elif isinstance(report, Event):
             events.append(session, key[0], type=report.event, detail=storable(report.detail), attempt=key[1])
         elif isinstance(report, Verdict):

@@ -10,6 +10,7 @@ from specs.reports import SeriesBlock as Block
 from store import attempts, jobs, listing, merging, overviews, rollups, series, settlement, summaries
 from store.database import Database
 from store.series import Selection
+from store.small_segments import SmallSegments
 from store.tables import SeriesBlock, SeriesRollup, SeriesSegment
 from worker.merger import merge_some
 
@@ -283,3 +284,42 @@ def test_block_ids_of_a_transaction_that_was_rolled_back_are_forgotten(database:
             series.append(session, job_id, 1, [block], payload, ids=ids)
         ids.committed()
     assert read(database, job_id) == {("loss", None): ([1], np.float32(0.5).tobytes())}
+
+
+@pytest.mark.parametrize("rolls_back", [False, True])
+def test_small_segments_of_a_running_job_grow_into_large_ones(database: Database, rolls_back: bool) -> None:
+    job_id = claimed(database)
+    ids, small = series.BlockIds(), SmallSegments()
+    values = measured(1200)
+    order = np.arange(1200)
+    order[[604, 605]] = order[[605, 604]]  # a step that turned out bad late
+
+    def flush(start: int) -> None:
+        part = order[start : start + 50]
+        block = Block(quantities=("a", "b"), units=("", ""), count=len(part))
+        payload = (part + 1).astype("<i4").tobytes() + values[:, part].astype("<f4").tobytes()
+        ids.begin()
+        small.begin()
+        with database.writing.begin() as session:
+            series.append(session, job_id, 1, [block], payload, ids=ids, small=small)
+            if rolls_back and start % 100 == 0 and tried.setdefault(start, 0) == 0:
+                tried[start] = 1
+                raise _Killed
+        ids.committed()
+        small.committed()
+
+    tried: dict[int, int] = {}
+    for start in range(0, 1200, 50):
+        try:
+            flush(start)
+        except _Killed:
+            flush(start)
+    steps = list(range(1, 1201))
+    assert read(database, job_id) == {
+        ("a", None): (steps, values[0].tobytes()),
+        ("b", None): (steps, values[1].tobytes()),
+    }
+    with database.reading() as session:
+        counts = session.execute(select(SeriesSegment.count).order_by(SeriesSegment.step_from)).scalars().all()
+    assert counts == [550, 550, 50, 50]
+    assert bool(tried) == rolls_back
