@@ -64,16 +64,20 @@ class ActivationsSpec(DiagnosticKindSpec):
 
 class AlignmentSpec(DiagnosticKindSpec):
     """Cosine of the pseudo-gradient with the true backprop gradient of the same batch, and what a correct
-    estimate of this kind is expected to reach; the ratio of the two norms."""
+    estimate of this kind is expected to reach; share of the reference's entries with the same sign; the ratio of the
+    two norms; and how much the layer's own step lowered the reference's loss, to first order (negative: raised it).
+    Missing, with a reason, where the reference is nothing but rounding."""
 
     kind: Literal["alignment"] = "alignment"
     quantities: ClassVar[dict[str, str]] = {
         "alignment_cosine": "cosine",
         "alignment_expected": "cosine",
         "alignment_norm_ratio": "ratio",
+        "alignment_sign_agreement": "share",
+        "first_order_decrease": "",
     }
     needs_probe_step: ClassVar[bool] = True
-    paper: ClassVar[str | None] = "Lillicrap et al. 2016; Nøkland 2016, arXiv 1609.01596"
+    paper: ClassVar[str | None] = "Lillicrap et al. 2016; Nøkland 2016, arXiv 1609.01596; arXiv 2606.21126"
 
 
 class ThroughputSpec(DiagnosticKindSpec):
