@@ -12,7 +12,8 @@ optimizers' steps; the loop owns data, autocast, probes, meters and checkpoints.
 ``passes`` opens ``network.passing(...)`` around each part. ``read(groups, gradients)`` is called once for all groups
 that step together, on raw gradients (micro-batches summed, reduced over devices, not clipped); it returns whether to
 step. With ``apply_seeded`` it is called group by group. It may raise. ``reduce(tensors)`` sums gradients over devices
-in place. ``clippings`` holds the step's (groups, coefficient) pairs; a coefficient below 1 means clipped.
+in place. ``withheld`` says that a seeded step was not finite and not taken. ``clippings`` holds the step's (groups,
+coefficient) pairs; a coefficient below 1 means clipped.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -50,6 +51,7 @@ class TrainingContext(UpdateContext):
         self.read: ReadPoint | None = None
         self.reduce: Callable[[Sequence[Tensor]], None] | None = None
         self.clippings: list[tuple[Sequence[ParameterGroup], Tensor]] = []
+        self.withheld = False
         self._network = network
         self._optimizers = optimizers
         self._whole_batch = whole_batch
@@ -65,6 +67,7 @@ class TrainingContext(UpdateContext):
         """Starts step ``step`` (counted from 0)."""
         self.step = step
         self._open = list(self._optimizers.units)
+        self.withheld = False
         if self.clippings:
             self.clippings = []
         self._optimizers.prepare(step)
@@ -124,7 +127,9 @@ class TrainingContext(UpdateContext):
         torch.clear_autocast_cache()
 
     def apply_seeded(self, groups: Sequence[str], seed: int, scalar: Tensor) -> None:
-        seeded = [self._seeded(name, seed) for name in groups]
+        # One number spoils every weight at once, and nobody can withhold the step afterwards.
+        self.withheld = not bool(torch.isfinite(scalar).all().item())
+        seeded = [] if self.withheld else [self._seeded(name, seed) for name in groups]
         if self.read is not None:
             seeded = [one for one in seeded if self.read([one.group], [one.gradients(scalar)])]
         spec = self._optimizers.spec

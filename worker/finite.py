@@ -1,44 +1,37 @@
-"""Watching for numbers that are not finite, and finding the layer where the first one arose."""
+"""Watching for numbers that are not finite, before the optimizers step along them."""
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import final
+from typing import Final, final
 
 import torch
 from torch import Tensor
 
 from learners.build import Training
-from learners.learner import Batch, ParameterGroup
+from learners.learner import ParameterGroup
 from learners.optimizers import Optimizers
 from specs.job import JobSpec
-from worker.diagnostics.activities import stage_outputs
+from worker.origin import Origin
+
+CLOSE_LOOK_EVERY: Final = 10
+"""A pass over all gradients costs some percent of a small step."""
 
 
 class Diverged(Exception):
     """Training met a loss or a gradient that is not finite, and the job asks to stop there."""
 
-    def __init__(self, step: int, origin: "Origin") -> None:
+    def __init__(self, step: int, origin: Origin) -> None:
         super().__init__(f"at step {step} {origin.what} is not finite; first in {origin.layer}")
         self.step = step
         self.origin = origin
 
 
-@dataclass(frozen=True)
-class Origin:
-    """Where the first number that is not finite stands. ``tensor``: input, weight, output, gradient or loss."""
-
-    layer: str
-    tensor: str
-
-    @property
-    def what(self) -> str:
-        return "the loss" if self.tensor == "loss" else f"the {self.tensor}"
-
-
 class Watch(ABC):
-    """Looks at every step before the optimizers do, and withholds those that are not finite."""
+    """Looks at every step before the optimizers do, and withholds those that are not finite.
+
+    Every ``CLOSE_LOOK_EVERY`` steps, and at the first, it looks at all gradients: at the same ones whatever is logged.
+    """
 
     layers: list[str]
     """Groups whose gradient of the running step is not finite, as far as it was looked at."""
@@ -48,12 +41,20 @@ class Watch(ABC):
         """Starts step ``step``, counted from 1."""
 
     @abstractmethod
+    def reads(self, step: int) -> bool:
+        """Whether it wants to see the gradients of step ``step``."""
+
+    @abstractmethod
     def admits_loss(self, loss: Tensor, step: int) -> bool:
         """Whether step ``step`` (counted from 1) may go on to its optimizers."""
 
     @abstractmethod
     def admits(self, groups: Sequence[ParameterGroup], gradients: Sequence[Sequence[Tensor]]) -> bool:
         """Whether these gradients may be stepped along."""
+
+    @abstractmethod
+    def refuse(self, step: int) -> None:
+        """Step ``step`` was withheld already."""
 
     @abstractmethod
     def bad_step(self, *, look: bool) -> int | None:
@@ -65,7 +66,7 @@ class ImmediateWatch(Watch):
     """Reads the loss at once, and of each layer the smallest gradient: NaN and infinity from above reach it.
 
     A bias's gradient is the sum of the layer's errors, so a few hundred numbers are read instead of all. What passes
-    them makes the next step's loss not finite, and is found there.
+    them between two close looks makes the next step's weights not finite, and is found there.
     """
 
     def __init__(self) -> None:
@@ -79,6 +80,10 @@ class ImmediateWatch(Watch):
         if self.layers:
             self.layers = []
 
+    def reads(self, step: int) -> bool:
+        del step
+        return True
+
     def admits_loss(self, loss: Tensor, step: int) -> bool:
         if math.isfinite(loss.item()):
             return True
@@ -86,12 +91,16 @@ class ImmediateWatch(Watch):
         return False
 
     def admits(self, groups: Sequence[ParameterGroup], gradients: Sequence[Sequence[Tensor]]) -> bool:
+        closely = is_close_look(self._step)
         for group, written in zip(groups, gradients, strict=True):
-            smallest = min(written, key=Tensor.numel) if len(written) > 1 else written[0]
-            if not math.isfinite(smallest.sum().item()):
+            looked_at = written if closely or len(written) == 1 else [min(written, key=Tensor.numel)]
+            if not all(_is_finite(gradient) for gradient in looked_at):
                 self.layers.append(group.name)
                 self._bad_step = self._step
         return not self.layers
+
+    def refuse(self, step: int) -> None:
+        self._bad_step = step
 
     def bad_step(self, *, look: bool) -> int | None:
         del look
@@ -103,11 +112,12 @@ class ImmediateWatch(Watch):
 class DeferredWatch(Watch):
     """Never waits: the flag stays on the device, where fused optimizers obey it.
 
-    From the first bad loss on every step is withheld, so the weights stay those before it until somebody looks.
+    From the first bad number on every step is withheld, so the weights stay those before it until somebody looks.
     """
 
     def __init__(self, optimizers: Optimizers, device: torch.device) -> None:
         self.layers = []
+        self._step = 0
         self._first_bad = torch.full((), -1, dtype=torch.int64, device=device)
         self._withhold = torch.zeros((), dtype=torch.float32, device=device)
         for unit in optimizers.units:
@@ -116,17 +126,29 @@ class DeferredWatch(Watch):
             unit.optimizer.found_inf = self._withhold  # type: ignore[attr-defined]
 
     def begin(self, step: int) -> None:
-        """Nothing to prepare."""
+        """Starts step ``step``, counted from 1."""
+        self._step = step
+
+    def reads(self, step: int) -> bool:
+        return is_close_look(step)
 
     def admits_loss(self, loss: Tensor, step: int) -> bool:
-        newly = (self._first_bad < 0) & ~torch.isfinite(loss)
-        self._first_bad.masked_fill_(newly, step)
-        self._withhold.copy_(self._first_bad >= 0)
+        self._note(~torch.isfinite(loss), step)
         return True
 
     def admits(self, groups: Sequence[ParameterGroup], gradients: Sequence[Sequence[Tensor]]) -> bool:
-        del groups, gradients
+        del groups
+        if is_close_look(self._step):
+            norms = torch.stack(torch._foreach_norm([gradient for written in gradients for gradient in written]))
+            self._note(~torch.isfinite(norms).all(), self._step)
         return True
+
+    def refuse(self, step: int) -> None:
+        self._note(torch.ones_like(self._first_bad, dtype=torch.bool), step)
+
+    def _note(self, bad: Tensor, step: int) -> None:
+        self._first_bad.masked_fill_((self._first_bad < 0) & bad, step)
+        self._withhold.copy_(self._first_bad >= 0)
 
     def bad_step(self, *, look: bool) -> int | None:
         if not look:
@@ -143,27 +165,11 @@ def watch_for(spec: JobSpec, training: Training, device: torch.device) -> Immedi
     return DeferredWatch(training.optimizers, device)
 
 
-@torch.no_grad()
-def find_origin(training: Training, batch: Batch, step: int, gradient_layers: Sequence[str]) -> Origin:
-    """The first layer, in the order of the forward pass, whose input, weights or output is not finite.
-
-    The pass is that of the step: same rows, same masks, statistics untouched. If all outputs are finite, the fault
-    arose on the way back: the highest layer whose gradient is not finite.
-    """
-    network = training.network
-    if not _finite(batch.x):
-        return Origin(network.names[0], "input")
-    with network.passing(step, 0, batch.rows, "batch"):
-        outputs = stage_outputs(network, training.learner, batch)
-    for name, stage in zip(network.names, network.stages, strict=True):
-        if not all(_finite(parameter) for parameter in stage.parameters()):
-            return Origin(name, "weight")
-        if name in outputs and not _finite(outputs[name]):
-            return Origin(name, "output")
-    order = [*network.names, *(group.name for group in training.groups)]
-    found = [name for name in order if name in gradient_layers]
-    return Origin(found[-1], "gradient") if found else Origin(network.names[-1], "loss")
+def is_close_look(step: int) -> bool:
+    """Whether all gradients of step ``step`` are looked at."""
+    return step == 1 or step % CLOSE_LOOK_EVERY == 0
 
 
-def _finite(tensor: Tensor) -> bool:
-    return bool(torch.isfinite(tensor).all().item())
+def _is_finite(gradient: Tensor) -> bool:
+    """By the sum, which is read fast; a sum of finite numbers may overflow, so then by each."""
+    return math.isfinite(gradient.sum().item()) or bool(torch.isfinite(gradient).all().item())

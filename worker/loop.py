@@ -4,7 +4,6 @@ A step is a pure function of the job's seed and its number. Nothing here knows w
 gradients, the context steps, the panel measures. ``step`` steps are done; the running one is the next, counted from 1.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Final, final
 
@@ -19,9 +18,10 @@ from worker.batches import Rows
 from worker.course import Course
 from worker.diagnostics.diagnostic import WHOLE, Point, StepView
 from worker.evaluation import CHUNK_ROWS, evaluate
-from worker.finite import Diverged, ImmediateWatch, find_origin, watch_for
+from worker.finite import Diverged, watch_for
 from worker.link import POLL_S, StopReason, Ticker
 from worker.selection import Selection, add_to_series, evaluation_event
+from worker.withheld import Withheld
 
 PROGRESS_S: Final = 0.2
 FLUSH_S: Final = 1.0
@@ -43,6 +43,7 @@ class Loop:
         self.course = course
         self.step = 0
         self.skipped_steps = 0
+        self.withheld = Withheld(course)
         self._follow(course.training)
         self._poll = Ticker(POLL_S, at_once=True)
         self._progress = Ticker(PROGRESS_S)
@@ -58,8 +59,8 @@ class Loop:
         spec = self.course.spec
         self.selection = Selection(spec.training.early_stopping, training)
         self.watch = watch_for(spec, training, self.course.batches.rows.x.device)
-        # In-place rules make their gradient only to be read: a look at each step would cost them their memory.
-        self._reads_every_step = not training.rule.in_place and isinstance(self.watch, ImmediateWatch)
+        # In-place rules make their gradient only to be read: a look at it would cost them their memory.
+        self._makes_gradients = not training.rule.in_place
         self._follows_clipping = spec.diagnostics.every_steps is not None and training.update.clip_grad_norm is not None
         self._weights: list[Tensor] = [p for group in training.groups for p in group.parameters]
 
@@ -135,7 +136,9 @@ class Loop:
         context.begin(self.step)
         with self.course.autocast():
             report = merged([(part.weight, training.learner.update(part, context)) for part in context.passes(batch)])
-        if self.watch.admits_loss(report.loss, self.step + 1):
+        if context.withheld:
+            self.watch.refuse(self.step + 1)
+        elif self.watch.admits_loss(report.loss, self.step + 1):
             context.finish()
         if self._follows_clipping:
             self.course.panel.clipped += [coefficient for _, coefficient in context.clippings]
@@ -152,7 +155,7 @@ class Loop:
         self, view: StepView | None
     ) -> Callable[[Sequence[ParameterGroup], Sequence[Sequence[Tensor]]], bool] | None:
         if view is None:
-            return self.watch.admits if self._reads_every_step else None
+            return self.watch.admits if self._makes_gradients and self.watch.reads(self.step + 1) else None
         panel, watch = self.course.panel, self.watch
 
         def read(groups: Sequence[ParameterGroup], gradients: Sequence[Sequence[Tensor]]) -> bool:
@@ -180,19 +183,11 @@ class Loop:
         bad = self.watch.bad_step(look=look)
         if bad is None:
             return
-        course = self.course
-        found_late = bad < self.step
-        if found_late:
-            course.series.drop(self.step)  # a step that was withheld after the bad one
-        if report is not None or found_late:
-            loss = math.nan if report is None else float(report.loss.item())
-            course.series.add(bad, Point("loss", "", WHOLE, loss))
-            course.series.add(bad, Point("nonfinite", "flag", WHOLE, 1.0))
-        if course.spec.training.on_nan == "continue":
+        origin = self.withheld.take(bad, done=self.step, report=report, seen_in=self.watch.layers)
+        if self.course.spec.training.on_nan == "continue":
             self.skipped_steps += 1
             return
         self.step = bad
-        origin = find_origin(course.training, course.batches.at(bad - 1), bad - 1, self.watch.layers)
         self.flush()
         raise Diverged(bad, origin)
 

@@ -72,7 +72,7 @@ def finding(error: Exception, *, step: int | None) -> Failure:
             message=f"{error}. The step was withheld; lower the learning rate or clip the gradient.",
             step=error.step,
             layer=error.origin.layer,
-            detail={"tensor": error.origin.tensor},
+            detail={"tensor": error.origin.tensor, "row": error.origin.row, "part": error.origin.part},
         )
     if _is_out_of_memory(error):
         return _out_of_memory(error, step)

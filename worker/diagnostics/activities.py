@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -19,18 +20,21 @@ def stage_outputs(network: BlockNetwork, learner: Learner, batch: Batch) -> dict
     chooses the mode (train or eval) and, in train mode, opens ``network.passing``.
     """
     outputs: dict[str, Tensor] = {}
-    with _noting(network, outputs):
+    with listening(network, outputs.__setitem__):
         learner.reference(batch)
     return outputs
 
 
 @contextmanager
-def _noting(network: BlockNetwork, outputs: dict[str, Tensor]) -> Iterator[None]:
-    """Rules that settle or compete call a plain block's two halves by themselves, so the second one is listened to."""
+def listening(network: BlockNetwork, note: Callable[[str, Tensor], None]) -> Iterator[None]:
+    """Inside, ``note`` is called with every output of every stage, by the stage's name, in the order of computation.
+
+    Rules that settle or compete call a plain block's two halves by themselves, so the second one is listened to.
+    """
     try:
         for name, stage in zip(network.names, network.stages, strict=True):
             method = "activate" if isinstance(stage, PlainBlock) else "forward"
-            stage.__dict__[method] = _listened(stage, method, outputs, name)
+            stage.__dict__[method] = _listened(stage, method, partial(note, name))
         yield
     finally:
         for stage in network.stages:
@@ -38,14 +42,14 @@ def _noting(network: BlockNetwork, outputs: dict[str, Tensor]) -> Iterator[None]
                 stage.__dict__.pop(method, None)
 
 
-def _listened(stage: Block, method: str, outputs: dict[str, Tensor], name: str) -> Callable[..., object]:
+def _listened(stage: Block, method: str, note: Callable[[Tensor], None]) -> Callable[..., object]:
     original: Callable[..., object] = getattr(stage, method)
 
     def noted(*inputs: object, **named: object) -> object:
         given = original(*inputs, **named)
         output = given[0] if isinstance(given, tuple) else given
         assert isinstance(output, Tensor)
-        outputs[name] = output
+        note(output)
         return given
 
     return noted

@@ -43,6 +43,7 @@ class Judge:
         self._asked = Interval(1, budget=budget)
         self._case_of = case_of
         self._found: dict[tuple[str, str | None], Finding] = {}
+        self._noted: dict[tuple[str, str | None], Finding] = {}
         self._rules_at_all = spec.every_steps is not None
         self._training_s = 0.0
         self.spent_s = 0.0
@@ -76,7 +77,7 @@ class Judge:
         if grid:
             self._asked.step_takes(max(0.0, training_s - self._training_s) / len(grid))
             self._training_s = training_s
-        changed: dict[tuple[str, str | None], Finding] = {}
+        changed, self._noted = self._noted, {}
         for step in grid:
             self._points += 1
             if step == grid[-1] or self._points in ALWAYS_ASKED_AT or self._asked.due(self._points, last=False):
@@ -85,9 +86,14 @@ class Judge:
         self.spent_s += time.perf_counter() - started
         return list(changed.values())
 
-    def note(self, finding: Finding) -> Finding:
-        """Takes in what was found elsewhere; its remedies that fit the job are kept."""
-        return self._merged(finding)
+    @property
+    def case(self) -> Case:
+        """The job as the running phase sees it."""
+        return self._history.case
+
+    def note(self, finding: Finding) -> None:
+        """Takes in what was found elsewhere; ``judge`` hands it on."""
+        self._noted[finding.code, finding.layer] = self._merged(finding)
 
     def _take_in(self, series: SeriesBuffer) -> list[int]:
         """All points that any rule needs; the steps of the logged ones."""
