@@ -96,7 +96,7 @@ class Wanted:
 
 def query(session: Session, job_id: str, wanted: Wanted) -> list[SeriesAnswer]:
     """The wanted series in network order. Refuses a name that is nobody's once the job has series."""
-    _check_names(session, job_id, wanted.names or ())
+    check_names(session, job_id, wanted.names or ())
     chosen = Selection(wanted.names, wanted.layers, wanted.parameters, wanted.splits, wanted.from_step, wanted.to_step)
     axis = None if wanted.x == "step" else _axis(session, job_id, AXES[wanted.x])
     return [_answer(found, wanted, axis) for found in _thinned(session, job_id, chosen, wanted.method)]
@@ -108,7 +108,8 @@ def _thinned(session: Session, job_id: str, chosen: Selection, method: Method) -
     return overviews.read(session, job_id, chosen, by="means" if method == "mean" else "extremes")
 
 
-def _check_names(session: Session, job_id: str, names: Sequence[str]) -> None:
+def check_names(session: Session, job_id: str, names: Sequence[str]) -> None:
+    """Refuses a name that is nobody's, once the job has series."""
     unknown = [name for name in names if name not in EXPECTED]
     there = sorted(series.names(session, job_id)) if unknown else []
     # Before its first point nobody can say which quantities of its own a learner will report.

@@ -19,7 +19,7 @@ from store.series_blocks import BlockIds, Scope, Selection, blocks_of, insert, n
 from store.small_segments import SmallSegments
 from store.tables import Attempt, SeriesBlock, SeriesSegment
 
-__all__ = ["BlockIds", "Points", "Selection", "append", "names", "read", "split"]
+__all__ = ["BlockIds", "Points", "Selection", "append", "blocks_of", "names", "points_of", "read", "split"]
 
 Stored = Sequence[Any]
 """Rows of segments: block_id, attempt, step_from, step_to, count, points."""

@@ -3,19 +3,23 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi.responses import StreamingResponse
 
+from api import parquet, series_export
 from api.answers import Page
 from api.dependencies import DoorDep, JobIdDep, known_parameters_only
 from api.negotiation import chosen
 from api.problems import declared
-from api.series_query import Axis, CatalogAnswer, SeriesAnswer, Wanted, as_csv, catalog, query
+from api.series_query import Axis, CatalogAnswer, SeriesAnswer, Wanted, as_csv, catalog, check_names, query
 from store import jobs
 from store.sampling import Method
+from store.series_blocks import Selection
 
 router = APIRouter(prefix="/v1/jobs/{job_id}/series", tags=["results"], dependencies=[Depends(known_parameters_only)])
 
 CSV = "text/csv"
 FORMS = ("application/json", CSV)
+FILES = {CSV: ("csv", series_export.as_csv), parquet.MEDIA_TYPE: ("parquet", series_export.as_parquet)}
 LAST_STEP = 2**31 - 1
 
 Names = Annotated[list[str] | None, Query(description="repeated, or separated by commas; all when absent")]
@@ -78,6 +82,48 @@ def query_series(
         return Response(as_csv(answers), media_type=CSV)
     page = Page[SeriesAnswer](data=answers)
     return Response(page.model_dump_json(), media_type="application/json")
+
+
+async def _selection(
+    names: Names = None,
+    layers: Names = None,
+    parameters: Names = None,
+    split: Names = None,
+    from_step: Step = None,
+    to_step: Step = None,
+) -> Selection:
+    return Selection(_split(names), _split(layers), _split(parameters), _split(split), from_step, to_step)
+
+
+@router.get(
+    "/export",
+    operation_id="export_series",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "A row for each point: name, layer, parameter, split, unit, step, value",
+            "content": {
+                CSV: {"schema": {"type": "string"}},
+                parquet.MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}},
+            },
+        },
+        **declared(406),
+    },
+)
+def export_series(
+    door: DoorDep,
+    job_id: JobIdDep,
+    wanted: Annotated[Selection, Depends(_selection)],
+    accept: Annotated[str | None, Header(include_in_schema=False)] = None,
+) -> StreamingResponse:
+    """Every point of the wanted series, nothing left out, as CSV; as Parquet by `Accept`."""
+    form = chosen(accept, tuple(FILES))
+    ending, written = FILES[form]
+    with door.database.reading() as session:
+        jobs.get(session, job_id)
+        check_names(session, job_id, wanted.names or ())
+    headers = {"Content-Disposition": f'attachment; filename="{job_id}.{ending}"'}
+    return StreamingResponse(written(door.database, job_id, wanted), media_type=form, headers=headers)
 
 
 def _split(given: list[str] | None) -> list[str] | None:
