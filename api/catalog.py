@@ -49,6 +49,7 @@ class LearnerEntry(Entry):
     hands_error: bool = Field(description="whether it can hand the error of its input to a segment below")
     memory_class: str
     cost_class: str = Field(description="work of a step, against backpropagation")
+    quantities: dict[str, str] = Field(description="what its updates report of themselves: series -> unit")
     equivalent_to: list[Equivalence] = Field(description="settings that make it another rule: controls")
     claims_that_do_not_hold: list[str] = Field(description="what is said of it and was not found, with sources")
     published_result: PublishedResult | None = Field(description="a figure from the literature")
@@ -127,6 +128,7 @@ def learners() -> list[LearnerEntry]:
             hands_error=rule.hands_error,
             memory_class=rule.memory_class,
             cost_class=rule.compute_class,
+            quantities=rule.quantities,
             equivalent_to=list(rule.equivalent_to),
             claims_that_do_not_hold=list(rule.claims_that_do_not_hold),
             published_result=rule.published_result,

@@ -16,6 +16,7 @@ from api.errors import Refused
 from api.meant import asked
 from api.problems import ProblemItem
 from specs.diagnostics import DIAGNOSTIC_KINDS
+from specs.learners import LEARNER_SPECS
 from store import overviews, series, summaries
 from store.overviews import Overview
 from store.sampling import Method, sample
@@ -35,6 +36,7 @@ EXPECTED = frozenset(
         "mse",
         "phase",
         *(name for kind in DIAGNOSTIC_KINDS for name in kind.quantities),
+        *(name for rule in LEARNER_SPECS for name in rule.quantities),
     }
 )
 """Names that every job may be asked for: one that it did not measure, or not yet, has no points."""

@@ -79,7 +79,11 @@ class EquilibriumPropagation(Learner):
             loss = self.task.loss(self._scores(free.states), batch.y)
         share = (len(self._settling) - 1) / len(self.network.stages)
         passes = share * (free.steps + nudged.steps * len(y) / len(batch.x))
-        quantities = {"settling_residual_free": free.residual, "settling_residual_nudged": nudged.residual}
+        quantities = {
+            "settling_residual_free": free.residual,
+            "settling_residual_nudged": nudged.residual,
+            "nudged_shift": _shifts(pairs, len(batch.x)),
+        }
         # A step is a pass above the first block, and half a backward pass there: activities alone are handed down.
         return StepReport(loss, 2 + passes, 0.5 + passes / 2, quantities)
 
@@ -201,6 +205,11 @@ def _joined(upper: Sequence[Tensor], lower: Sequence[Tensor]) -> list[Tensor]:
 
 def _along_rows(row_N: Tensor, like: Tensor) -> Tensor:
     return row_N.reshape(-1, *(1 for _ in like.shape[1:]))
+
+
+def _shifts(pairs: Sequence[Tensor], rows: int) -> Tensor:
+    """What nudging moved, block by block: the root mean square of the upper rows less the lower ones."""
+    return torch.stack([(s[:rows] - s[rows:]).square().mean() for s in pairs]).sqrt()
 
 
 def _largest_change(moved: Sequence[Tensor], states: Sequence[Tensor]) -> Tensor:

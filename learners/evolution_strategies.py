@@ -59,7 +59,14 @@ class EvolutionStrategies(Learner):
             utility_sm = shaped(loss_sm.flatten(), self.spec.shaping).reshape(loss_sm.shape)
             weight_m = utility_sm[0] - utility_sm[1] if self.spec.antithetic else utility_sm[0]
             self._population.write(context, weight_m * factor)
-        return StepReport(loss_sm.mean(), float(population), 0.0, {"population_loss_std": loss_sm.std()})
+            loss, deviation = loss_sm.mean(), loss_sm.std()
+            ties = loss_sm.flatten().sort().values.diff() == 0
+        quantities = {
+            "population_loss_std": deviation,
+            "population_loss_ties": ties.to(loss.dtype).mean(),
+            "loss_resolution": deviation / (torch.finfo(loss.dtype).eps * loss.abs()),
+        }
+        return StepReport(loss, float(population), 0.0, quantities)
 
     def predict(self, x: Tensor, dt: Tensor | None = None) -> Tensor:
         scores_BK: Tensor = self.network(x, dt)

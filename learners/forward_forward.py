@@ -100,7 +100,7 @@ class ForwardForward(Learner):
         forwards = contrasted / rows + (0 if self._unlabelled else 1)
         # Without errors between blocks a backward pass is half of one: weights only.
         backwards = 0.5 * contrasted / rows * len(learning) / depth
-        return StepReport(loss.detach(), forwards, backwards, _quantities(goodness, rows))
+        return StepReport(loss.detach(), forwards, backwards, self._quantities(goodness, rows))
 
     def predict(self, x: Tensor, dt: Tensor | None = None) -> Tensor:
         if self.spec.predict == "readout":
@@ -183,11 +183,14 @@ class ForwardForward(Learner):
     def _unlabelled(self) -> bool:
         return self.spec.negatives == "self_contrastive"
 
-
-def _quantities(goodness: list[Tensor], rows: int) -> dict[str, Tensor]:
-    """Mean goodness of real and of false rows, per block."""
-    stacked = torch.stack(goodness)
-    measured = {"goodness_positive": stacked[:, :rows].mean(1)}
-    if stacked.shape[1] > rows:
-        measured["goodness_negative"] = stacked[:, rows:].mean(1)
-    return measured
+    def _quantities(self, goodness: list[Tensor], rows: int) -> dict[str, Tensor]:
+        """Mean goodness of real and of false rows per block, their distance, and the share of rows on the right side of
+        the threshold."""
+        stacked = torch.stack(goodness)
+        above = stacked > self.spec.goodness_threshold
+        above[:, rows:].logical_not_()
+        measured = {"goodness_positive": stacked[:, :rows].mean(1), "goodness_accuracy": above.float().mean(1)}
+        if stacked.shape[1] > rows:
+            measured["goodness_negative"] = stacked[:, rows:].mean(1)
+            measured["goodness_margin"] = measured["goodness_positive"] - measured["goodness_negative"]
+        return measured

@@ -52,7 +52,14 @@ class Mezo(Learner):
         context.apply_seeded(self._names, first_seed, slope_n / directions)
         # The mean of the two sides is the loss before the update, up to eps squared.
         loss = torch.stack(losses).mean()
-        return StepReport(loss, 2.0 * directions, 0.0, {"projected_slope": slope_n.abs().mean()})
+        slope = slope_n.abs().mean()
+        difference = 2 * self.spec.perturbation_scale * slope
+        quantities = {
+            "projected_slope": slope,
+            "loss_difference": difference,
+            "loss_resolution": difference / (torch.finfo(loss.dtype).eps * loss.abs()),
+        }
+        return StepReport(loss, 2.0 * directions, 0.0, quantities)
 
     def _probe(self, batch: Batch, context: UpdateContext, seed: int) -> tuple[Tensor, Tensor]:
         """The slope along z(seed), and the mean loss of its two sides. The weights come back up to rounding."""

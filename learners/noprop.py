@@ -83,7 +83,10 @@ class Noprop(Learner):
         context.backward(self.task.loss(self.labels.readout(last_BD), batch.y), tuple(self.labels.parameters()))
         context.commit(LABELS)
         steps = float(len(self._denoisers))
-        return StepReport(predicted, 2 * steps, steps, {"denoising_loss": torch.stack(losses)})
+        # A denoiser is a whole network: its loss belongs to no block.
+        quantities = {"denoising_loss": torch.stack(losses).mean()}
+        quantities |= {f"denoising_loss_{t}": loss for t, loss in enumerate(losses)}
+        return StepReport(predicted, 2 * steps, steps, quantities)
 
     def predict(self, x: Tensor, dt: Tensor | None = None) -> Tensor:
         z_BD = self.labels.start(len(x))

@@ -68,13 +68,17 @@ class PredictiveCoding(Learner):
         """All values descend the energy at once. Nothing moves below the first, so its prediction is made once."""
         (_, *values), outputs = self._chain(batch)
         first, loss = outputs[0], self.task.loss(outputs[-1].detach(), batch.y)
+        before: Tensor | None = None
         for _ in range(self._steps):
-            slopes = torch.autograd.grad(self._energy(_apart(values, outputs), outputs[-1], batch), values)
+            before = self._energy(_apart(values, outputs), outputs[-1], batch)
+            slopes = torch.autograd.grad(before, values)
             values = self._descended(values, slopes)
             outputs = [first, *(stage(v, None, batch.dt)[0] for stage, v in zip(self._stages[1:], values, strict=True))]
-        energy = self._energy(_apart(values, outputs), outputs[-1], batch)
+        errors = _apart(values, outputs)
+        energy = self._energy(errors, outputs[-1], batch)
+        quantities = _inference(errors, energy.detach(), before)
         costs = 1 + self._steps * self._share, 0.5 + (self._steps + 1) * self._share / 2
-        return self._learn(energy, values, loss, costs, batch, context)
+        return self._learn(energy, values, loss, costs, batch, context, quantities)
 
     def _error_based(self, batch: Batch, context: UpdateContext) -> StepReport:
         """The errors descend the same energy; a change of one is felt by all blocks above it at once."""
@@ -82,12 +86,14 @@ class PredictiveCoding(Learner):
         outputs = self._carried(first, [], batch)
         loss = self.task.loss(outputs[-1].detach(), batch.y)
         errors = [torch.zeros_like(at_least_float32(y), requires_grad=True) for y in outputs[:-1]]
+        before: Tensor | None = None
         for _ in range(self._steps):
-            scores_BK = self._carried(first.detach(), errors, batch)[-1]
-            errors = self._descended(errors, torch.autograd.grad(self._energy(errors, scores_BK, batch), errors))
+            before = self._energy(errors, self._carried(first.detach(), errors, batch)[-1], batch)
+            errors = self._descended(errors, torch.autograd.grad(before, errors))
         energy = self._energy(errors, self._carried(first, errors, batch)[-1], batch)
+        quantities = _inference(errors, energy.detach(), before)
         costs = 1 + (self._steps + 1) * self._share, 1 + self._steps * self._share / 2
-        return self._learn(energy, errors, loss, costs, batch, context)
+        return self._learn(energy, errors, loss, costs, batch, context, quantities)
 
     def _fixed_prediction(self, batch: Batch, context: UpdateContext) -> StepReport:
         """Each sweep moves all errors at once towards what the block above hands down."""
@@ -108,7 +114,12 @@ class PredictiveCoding(Learner):
             self.task.loss(scores_BK, batch.y),
             1.0,
             1 + vjps / 2,
-            {"settling_residual": len(batch.x) * _root_mean_square(unsettled)} if unsettled else {},
+            {
+                "settling_residual": len(batch.x) * _root_mean_square(unsettled),
+                "prediction_error": len(batch.x) * _each_root_mean_square(signals[:-1]),
+            }
+            if unsettled
+            else {},
             input_error=below[0] if batch.needs_input_error else None,
         )
 
@@ -161,12 +172,13 @@ class PredictiveCoding(Learner):
         costs: tuple[float, float],
         batch: Batch,
         context: UpdateContext,
+        inference: dict[str, Tensor],
     ) -> StepReport:
         """Writes the energy's gradients and reports how far inference came."""
         rows, weight = len(batch.x), self.spec.output_weight
         inputs = (*settled, batch.x) if batch.needs_input_error else tuple(settled)
         handed = context.backward(energy / (weight * rows), self._parameters, *inputs)
-        quantities = {"inference_energy_before": weight * loss, "inference_energy": energy.detach() / rows}
+        quantities = {"inference_energy_before": weight * loss, "inference_energy": energy.detach() / rows} | inference
         if settled:
             quantities["settling_residual"] = weight * rows * _root_mean_square(handed[: len(settled)])
         return StepReport(loss, *costs, quantities, input_error=handed[-1] if batch.needs_input_error else None)
@@ -191,6 +203,19 @@ class PredictiveCoding(Learner):
 def _apart(values: Sequence[Tensor], predictions: Sequence[Tensor]) -> list[Tensor]:
     """The prediction errors v - f."""
     return [v - at_least_float32(f) for v, f in zip(values, predictions, strict=False)]
+
+
+@torch.no_grad()
+def _inference(errors: Sequence[Tensor], energy: Tensor, before: Tensor | None) -> dict[str, Tensor]:
+    """What is left of each block's prediction error, and the share of the energy that the last step took."""
+    found = {"prediction_error": _each_root_mean_square(errors)} if errors else {}
+    if before is not None:
+        found["inference_last_drop"] = (before.detach() - energy) / before.detach()
+    return found
+
+
+def _each_root_mean_square(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.stack([tensor.detach().square().mean() for tensor in tensors]).sqrt()
 
 
 def _root_mean_square(tensors: Sequence[Tensor]) -> Tensor:

@@ -73,17 +73,20 @@ class SoftHebb(Learner):
         return [*hebbian, ParameterGroup("readout", tuple(self.network.readout.parameters()), None)]
 
     def update(self, batch: Batch, context: UpdateContext) -> StepReport:
-        x, lengths_of_blocks = batch.x, []
+        x, lengths_of_blocks, uses = batch.x, [], []
         with torch.no_grad():
             for block in self._blocks:
                 x, seen, drive = self._pass(block, x)
                 synapse = block.synapse
-                context.write((synapse.weight,), (-self._change(synapse, seen, drive),))
+                change, use = self._change(synapse, seen, drive)
+                context.write((synapse.weight,), (-change,))
+                uses.append(use)
                 lengths_of_blocks.append(lengths(synapse.weight).mean())
         loss = self.task.loss(self._scores(x), batch.y)
         context.backward(loss, self.groups()[-1].parameters)
         share = 0.5 + 0.5 / len(self.network.stages)
-        return StepReport(loss.detach(), 1.0, share, {"weight_length": torch.stack(lengths_of_blocks)})
+        quantities = {"weight_length": torch.stack(lengths_of_blocks), "unit_use": torch.stack(uses)}
+        return StepReport(loss.detach(), 1.0, share, quantities)
 
     def _pass(self, block: PlainBlock, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The block's output, and what its synapse saw and answered."""
@@ -114,15 +117,18 @@ class SoftHebb(Learner):
         x = x - x.mean(own, keepdim=True)
         return x * (x.square().mean(own, keepdim=True) * synapse.weight[0].numel()).clamp(min=SMALLEST).rsqrt()
 
-    def _change(self, synapse: Synapse, x: Tensor, u: Tensor) -> Tensor:
-        """dw [like the weight], a mean over rows and places."""
+    def _change(self, synapse: Synapse, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """dw [like the weight], a mean over rows and places; and the share of the units that win, by the exponential of
+        the entropy of their mean y."""
         weight, u = synapse.weight, u.to(x.dtype)
         y = torch.softmax(self.spec.inverse_temperature * u, dim=1).to(x.dtype)
         places = [axis for axis in range(u.dim()) if axis != 1]
         towards = synapse.correlate(x, y)[0]
         forgotten_O = (y * u).sum(places)
         rate_O = (1 - lengths(weight)).abs() ** self.spec.rate_exponent / (u.numel() / u.shape[1])
-        return (towards - per_unit(forgotten_O, weight) * weight) * per_unit(rate_O, weight)
+        won_O = y.mean(places)
+        use = torch.special.entr(won_O).sum().exp() / len(won_O)
+        return (towards - per_unit(forgotten_O, weight) * weight) * per_unit(rate_O, weight), use
 
     def _scores(self, x: Tensor) -> Tensor:
         if self.spec.normalize_inputs:

@@ -74,6 +74,8 @@ class Rule(Spec, ABC):
     memory_class: ClassVar[Literal["all_activations", "one_block", "inference"]]
     compute_class: ClassVar[str]
     example: ClassVar[JobBody]
+    quantities: ClassVar[dict[str, str]] = {}
+    """What its updates report of themselves: name of the series -> unit."""
     variants: ClassVar[tuple[JobBody, ...]] = ()
     """Fields over the defaults that change what is computed: the contract tests train each of them too."""
     published_result: ClassVar[PublishedResult | None] = None

@@ -25,6 +25,7 @@ class EPropSpec(Rule):
     uses_backward: ClassVar[Literal["none", "block", "global"]] = "block"
     inside_block: ClassVar[Literal["exact", "none"]] = "none"
     memory_class: ClassVar[Literal["all_activations", "one_block", "inference"]] = "all_activations"
+    quantities: ClassVar[dict[str, str]] = {"mean_activity": ""}
     compute_class: ClassVar[str] = "1 forward pass and a product of signals and traces per matrix; no pass back in time"
     example: ClassVar[JobBody] = {
         "name": "e-prop-moving-blob",

@@ -28,6 +28,11 @@ class EquilibriumPropagationSpec(Rule):
     uses_backward: ClassVar[Literal["none", "block", "global"]] = "block"
     inside_block: ClassVar[Literal["exact", "none"]] = "none"
     memory_class: ClassVar[Literal["all_activations", "one_block", "inference"]] = "all_activations"
+    quantities: ClassVar[dict[str, str]] = {
+        "settling_residual_free": "",
+        "settling_residual_nudged": "",
+        "nudged_shift": "",
+    }
     compute_class: ClassVar[str] = (
         "num_free_steps + 2 num_nudged_steps forward and half backward passes above the first block, which runs twice"
     )

@@ -26,6 +26,11 @@ class EvolutionStrategiesSpec(Rule):
     uses_backward: ClassVar[Literal["none", "block", "global"]] = "none"
     inside_block: ClassVar[Literal["exact", "none"]] = "none"
     memory_class: ClassVar[Literal["all_activations", "one_block", "inference"]] = "inference"
+    quantities: ClassVar[dict[str, str]] = {
+        "population_loss_std": "",
+        "population_loss_ties": "share",
+        "loss_resolution": "roundings",
+    }
     compute_class: ClassVar[str] = "population_size forward passes; members share products of the first layer"
     reference_result: ClassVar[ReferenceResult | None] = ReferenceResult(
         setting="MNIST, 784-128-10, rank 1, population_size 128, adam 0.002, batch 256, 60 s on 2 threads",

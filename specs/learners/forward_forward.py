@@ -27,6 +27,12 @@ class ForwardForwardSpec(Rule):
     exactness: ClassVar[Literal["exact", "unbiased", "biased", "own_objective"]] = "own_objective"
     uses_backward: ClassVar[Literal["none", "block", "global"]] = "block"
     memory_class: ClassVar[Literal["all_activations", "one_block", "inference"]] = "one_block"
+    quantities: ClassVar[dict[str, str]] = {
+        "goodness_positive": "",
+        "goodness_negative": "",
+        "goodness_margin": "",
+        "goodness_accuracy": "share",
+    }
     compute_class: ClassVar[str] = "about 1.5 backprop steps; prediction by goodness takes one forward pass per class"
     example: ClassVar[JobBody] = {
         "name": "forward-forward-digits",

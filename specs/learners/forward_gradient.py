@@ -25,6 +25,7 @@ class ForwardGradientSpec(Rule):
     uses_backward: ClassVar[Literal["none", "block", "global"]] = "none"
     inside_block: ClassVar[Literal["exact", "none"]] = "none"
     memory_class: ClassVar[Literal["all_activations", "one_block", "inference"]] = "inference"
+    quantities: ClassVar[dict[str, str]] = {"slope": ""}
     compute_class: ClassVar[str] = "about 3 forward passes a direction (weights), 2 (activities)"
     example: ClassVar[JobBody] = {
         "name": "forward-gradient-digits",

@@ -30,6 +30,7 @@ class LocalLossSpec(Rule):
     exactness: ClassVar[Literal["exact", "unbiased", "biased", "own_objective"]] = "own_objective"
     uses_backward: ClassVar[Literal["none", "block", "global"]] = "block"
     memory_class: ClassVar[Literal["all_activations", "one_block", "inference"]] = "one_block"
+    quantities: ClassVar[dict[str, str]] = {"local_loss": ""}
     compute_class: ClassVar[str] = "1.5 to 2 backprop steps; with micro-batches one forward pass more"
     example: ClassVar[JobBody] = {
         "name": "local-loss-digits",

@@ -29,6 +29,11 @@ class MezoSpec(Rule):
     uses_backward: ClassVar[Literal["none", "block", "global"]] = "none"
     inside_block: ClassVar[Literal["exact", "none"]] = "none"
     memory_class: ClassVar[Literal["all_activations", "one_block", "inference"]] = "inference"
+    quantities: ClassVar[dict[str, str]] = {
+        "projected_slope": "",
+        "loss_difference": "",
+        "loss_resolution": "roundings",
+    }
     compute_class: ClassVar[str] = "2 forward passes and 4 draws of noise a direction"
     example: ClassVar[JobBody] = {
         "name": "mezo-digits",

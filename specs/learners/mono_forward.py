@@ -25,6 +25,7 @@ class MonoForwardSpec(Rule):
     exactness: ClassVar[Literal["exact", "unbiased", "biased", "own_objective"]] = "own_objective"
     uses_backward: ClassVar[Literal["none", "block", "global"]] = "block"
     memory_class: ClassVar[Literal["all_activations", "one_block", "inference"]] = "one_block"
+    quantities: ClassVar[dict[str, str]] = {"head_loss": ""}
     compute_class: ClassVar[str] = "1.0 to 1.3 backprop steps"
     reference_result: ClassVar[ReferenceResult | None] = ReferenceResult(
         setting="MNIST, 784-256-256-10, adam 0.001, batch 100, 15 s on 1 thread",

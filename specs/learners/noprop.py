@@ -27,6 +27,7 @@ class NopropSpec(Rule):
     exactness: ClassVar[Literal["exact", "unbiased", "biased", "own_objective"]] = "own_objective"
     uses_backward: ClassVar[Literal["none", "block", "global"]] = "global"
     memory_class: ClassVar[Literal["all_activations", "one_block", "inference"]] = "all_activations"
+    quantities: ClassVar[dict[str, str]] = {"denoising_loss": ""}
     compute_class: ClassVar[str] = "num_denoising_steps times a backprop step and a forward pass; as many to predict"
     reference_result: ClassVar[ReferenceResult | None] = ReferenceResult(
         setting="MNIST, 784-256-10, adam 0.001, batch 128, 60 s on 2 threads",

@@ -25,6 +25,7 @@ class PepitaSpec(Rule):
     uses_backward: ClassVar[Literal["none", "block", "global"]] = "block"
     inside_block: ClassVar[Literal["exact", "none"]] = "none"
     memory_class: ClassVar[Literal["all_activations", "one_block", "inference"]] = "all_activations"
+    quantities: ClassVar[dict[str, str]] = {"modulation": ""}
     compute_class: ClassVar[str] = "2 forward passes and one product of weights' size per layer: about 1 backprop step"
     reference_result: ClassVar[ReferenceResult | None] = ReferenceResult(
         setting="MNIST, 784-512-10, dropout 0.1, sgd 0.1, batch 64, 60 s on 2 threads",

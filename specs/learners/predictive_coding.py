@@ -29,6 +29,13 @@ class PredictiveCodingSpec(Rule):
     exactness: ClassVar[Literal["exact", "unbiased", "biased", "own_objective"]] = "biased"
     uses_backward: ClassVar[Literal["none", "block", "global"]] = "block"
     memory_class: ClassVar[Literal["all_activations", "one_block", "inference"]] = "all_activations"
+    quantities: ClassVar[dict[str, str]] = {
+        "inference_energy_before": "",
+        "inference_energy": "",
+        "inference_last_drop": "ratio",
+        "prediction_error": "",
+        "settling_residual": "",
+    }
     compute_class: ClassVar[str] = (
         "1 forward pass, then a forward and a backward pass above the first block for each inference step; "
         "zero_divergence costs 1 backprop step"

@@ -24,6 +24,7 @@ class TargetPropagationSpec(Rule):
     exactness: ClassVar[Literal["exact", "unbiased", "biased", "own_objective"]] = "biased"
     uses_backward: ClassVar[Literal["none", "block", "global"]] = "block"
     memory_class: ClassVar[Literal["all_activations", "one_block", "inference"]] = "all_activations"
+    quantities: ClassVar[dict[str, str]] = {"reconstruction_loss": ""}
     compute_class: ClassVar[str] = "2 to 3 backprop steps: every block and its inverse run again on noisy rows"
     example: ClassVar[JobBody] = {
         "name": "target-propagation-digits",

@@ -10,6 +10,7 @@ class OwnQuantities(Diagnostic):
     def __init__(self, spec: OwnQuantitiesSpec, subject: Subject) -> None:
         super().__init__()
         del spec
+        self._units = subject.learner_spec.quantities
         self._blocks = [Scope(name, index) for index, name in enumerate(subject.network.names)]
 
     def after(self, view: StepView) -> Measured:
@@ -23,7 +24,8 @@ class OwnQuantities(Diagnostic):
             found = []
             for name, whole, numbers in zip(names, scalar, values, strict=True):
                 scopes = [WHOLE] if whole else self._blocks
-                found += [Point(name, "", scope, value) for scope, value in zip(scopes, numbers, strict=False)]
+                unit = self._units.get(name, "")
+                found += [Point(name, unit, scope, value) for scope, value in zip(scopes, numbers, strict=False)]
             return found
 
         return Measured([quantities[name] for name in names], points)
