@@ -10,8 +10,8 @@ from typing import Final
 import torch
 
 from specs.job import JobSpec
-from specs.reports import Failure, Stopped
-from worker import frames
+from specs.reports import Failure, Stopped, Verdict
+from worker import frames, out_of_memory
 from worker.accelerator import NoSuchDevice
 from worker.attempt import Attempt, DataMismatch, WorkOrder
 from worker.checkpoint import CorruptCheckpoint
@@ -44,9 +44,11 @@ def run(up: int, down: int) -> int:
 
 def _attempt(order: frames.Frame, link: Link, *, folder: Path) -> None:
     """Every end that is a result or a finding, as its report."""
+    work: WorkOrder | None = None
     attempt: Attempt | None = None
     try:
-        attempt = Attempt(WorkOrder.parse(order.fields), link, folder=folder)
+        work = WorkOrder.parse(order.fields)
+        attempt = Attempt(work, link, folder=folder)
         link.send(attempt.run())
     except Stop as stop:
         assert attempt is not None
@@ -57,6 +59,8 @@ def _attempt(order: frames.Frame, link: Link, *, folder: Path) -> None:
         failure = finding(error, step=None if attempt is None else attempt.loop.step)
         if failure.kind == "internal":
             traceback.print_exc()
+        if work is not None and out_of_memory.is_meant(error):
+            link.send(Verdict(finding=out_of_memory.verdict(error, work.spec, attempt)))
         link.send(failure)
 
 
@@ -74,8 +78,8 @@ def finding(error: Exception, *, step: int | None) -> Failure:
             layer=error.origin.layer,
             detail={"tensor": error.origin.tensor, "row": error.origin.row, "part": error.origin.part},
         )
-    if _is_out_of_memory(error):
-        return _out_of_memory(error, step)
+    if out_of_memory.is_meant(error):
+        return out_of_memory.failure(error, step)
     name = type(error).__name__
     return Failure(kind="internal", fault="system", message=f"{name}: {error}"[:2000], step=step)
 
@@ -86,34 +90,6 @@ _FINDINGS: Final = (
     (NoCounter, "no_energy_counter", "user"),
     (NoSuchDevice, "no_such_device", "system"),
 )
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    # The CPU allocator has no exception class of its own.
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
-    )
-
-
-def _out_of_memory(error: Exception, step: int | None) -> Failure:
-    on_gpu = isinstance(error, torch.OutOfMemoryError)
-    sizes = {}
-    if on_gpu and torch.cuda.is_available():
-        free, total = torch.cuda.mem_get_info()
-        sizes = {
-            "free_bytes": free,
-            "total_bytes": total,
-            "allocated_bytes": torch.cuda.memory_allocated(),
-            "peak_bytes": torch.cuda.max_memory_allocated(),
-        }
-    advice = "Smaller batch_size, micro_batch_size or activation_checkpointing need less."
-    return Failure(
-        kind="cuda_oom" if on_gpu else "oom",
-        fault="resource",
-        message=f"The device's memory is not enough: {error}. {advice}"[:2000],
-        step=step,
-        detail=sizes,
-    )
 
 
 def warm_up() -> None:

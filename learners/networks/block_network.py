@@ -10,7 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from learners.networks.block import Block
-from learners.networks.checkpointing import Checkpointing, Stored, measured, per_row, plan, run_checkpointed
+from learners.networks.checkpointing import (
+    Checkpointing,
+    Stored,
+    held,
+    lightest,
+    measured,
+    per_row,
+    plan,
+    run_checkpointed,
+)
 from learners.networks.scope import BatchNorm, Dropout, Passing, Scope, Scoped, Statistics
 from learners.networks.synapses import Synapse
 from learners.streams import Streams
@@ -95,6 +104,14 @@ class BlockNetwork(nn.Module):
         """Chooses which blocks ``forward`` recomputes; gradients stay equal bit for bit."""
         self._checkpointing = (mode, every_k)
         self._checkpointed = plan(mode, len(self.blocks), every_k, measure=self._measured)
+
+    def activation_bytes(self, rows: int) -> tuple[int, int]:
+        """Bytes that the blocks hold at once for a training pass of ``rows`` rows: none and the lightest groups of them
+        recomputed."""
+        stored = self._measured()
+        groups = lightest(stored)
+        whole = sum(block.all for block in stored)
+        return round(rows * whole), round(rows * (whole if groups is None else held(stored, groups)))
 
     def _measured(self) -> list[Stored]:
         """Bytes per row that every block stores. Draws nothing and moves no statistics."""
