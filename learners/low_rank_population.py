@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import final
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call
 from torch.nn import Parameter
@@ -18,8 +19,10 @@ from learners.networks.synapses import LinearSynapse, Synapse
 from learners.population import Population
 from learners.task import Task
 
-MOST_ROWS = 4096
-"""Rows of one pass: more would leave the processor's cache, fewer would leave its products small."""
+PASS_BYTES = {"cpu": 2**20}
+"""Of the widest layer's outputs in one pass: more would leave the processor's cache, and the allocator would give their
+memory back to the system after every layer; fewer would leave products small."""
+PASS_BYTES_ELSEWHERE = 2**23
 
 
 @final
@@ -47,8 +50,11 @@ class LowRankPopulation(Population):
         apart = not network.mixes_rows and all(stage.layout != "sequence" for stage in network.stages)
         self._first = first.synapse if isinstance(first, PlainBlock) else None
         self._stacks = apart and self._first is not None and held == set(self._names)
+        self._widest = max(math.prod(shape) for shape in network.shapes())
         self._factors: dict[Synapse, tuple[Tensor, Tensor]] = {}
         self._noise: dict[Parameter, Tensor] = {}
+        self._base: Tensor | None = None
+        """What the weights of the first layer make of the rows."""
 
     def losses(self, batch: Batch, context: UpdateContext, members: int, *, at_once: float | None) -> Tensor:  # noqa: ARG002
         self._draw(context, members)
@@ -62,23 +68,27 @@ class LowRankPopulation(Population):
 
     def _draw(self, context: UpdateContext, members: int) -> None:
         """Factors A [M,O,R] and B [M,R,I,...] of every matrix, noise [M,...] of everything else."""
+        device = next(iter(self._names)).device
+        generator = context.streams.generator("population", context.step, device=device)
 
-        def normal(name: str, like: Tensor, *shape: int) -> Tensor:
-            generator = context.streams.generator(name, context.step, device=like.device)
-            return torch.randn(members, *shape, generator=generator, dtype=like.dtype, device=like.device)
+        def normal(like: Tensor, *shape: int) -> Tensor:
+            return torch.randn(members, *shape, generator=generator, dtype=like.dtype, device=device)
 
         for synapse in self._synapses:
-            weight, name = synapse.weight, self._names[synapse.weight]
-            a_MOR = normal(f"outputs.{name}", weight, weight.shape[0], self._rank)
-            b_MRI = normal(f"inputs.{name}", weight, self._rank, *weight.shape[1:])
-            self._factors[synapse] = a_MOR, b_MRI
+            weight = synapse.weight
+            a_MOR = normal(weight, weight.shape[0], self._rank)
+            self._factors[synapse] = a_MOR, normal(weight, self._rank, *weight.shape[1:])
         for parameter in self._others:
-            self._noise[parameter] = normal(f"dense.{self._names[parameter]}", parameter, *parameter.shape)
+            self._noise[parameter] = normal(parameter, *parameter.shape)
 
     def _stacked(self, part: Batch, members: int) -> Iterator[Tensor]:
         """Losses [S,C] of chunks of perturbations, each in one pass."""
+        self._base = None
         rows = len(part.x)
-        chunk = max(1, MOST_ROWS // (rows * len(self._signs)))
+        device = part.x.device.type
+        item = 2 if torch.is_autocast_enabled(device) else part.x.element_size()
+        row = self._widest * item
+        chunk = max(1, PASS_BYTES.get(device, PASS_BYTES_ELSEWHERE) // (row * rows * len(self._signs)))
         for low in range(0, members, chunk):
             chosen = slice(low, min(low + chunk, members))
 
@@ -92,32 +102,49 @@ class LowRankPopulation(Population):
 
     def _noisy_rows(self, synapse: Synapse, x: Tensor, chosen: slice, *, shared: bool) -> Tensor:
         """The output [N*B,O,...] of a synapse whose members' rows are stacked; [B,I,...] where all share them."""
-        a_COR, b_CRI = (factor[chosen] for factor in self._factors[synapse])
-        scale = self._scale / math.sqrt(self._rank)
-        a_NOR = torch.cat([a_COR * (sign * scale) for sign in self._signs])
-        b_NRI = b_CRI if len(self._signs) == 1 else torch.cat([b_CRI] * len(self._signs))
-        base = synapse.operate(x, synapse.weight, synapse.bias)
-        copies = len(a_NOR)
+        a_MOR, b_MRI = self._factors[synapse]
+        a_COR, b_CRI = a_MOR[chosen] * (self._scale / math.sqrt(self._rank)), b_MRI[chosen]
+        bias = synapse.bias
+        e_CO = None if bias is None else self._noise[bias][chosen] * self._scale
+        base = self._base if shared else None
+        if base is None:
+            base = synapse.operate(x, synapse.weight, bias)
+            self._base = base if shared else self._base
         if isinstance(synapse, LinearSynapse):
-            if shared:
-                # One product for the factors of all perturbations; the signs stand in A.
-                h_BCR = (x @ b_CRI.flatten(0, 1).t()).reshape(len(x), -1, self._rank)
-                h_NBR = h_BCR.transpose(0, 1).repeat(len(self._signs), 1, 1)
-                base_NBO = base.expand(copies, *base.shape)
-            else:
-                h_NBR = torch.bmm(x.reshape(copies, -1, x.shape[1]), b_NRI.transpose(1, 2))
-                base_NBO = base.reshape(copies, -1, base.shape[1])
-            y = torch.baddbmm(base_NBO, h_NBR, a_NOR.transpose(1, 2))
-        else:
-            x_N = [x] * copies if shared else x.chunk(copies)
-            base_N = [base] * copies if shared else base.chunk(copies)
-            members = zip(base_N, x_N, a_NOR, b_NRI, strict=True)
-            y = torch.stack([one + synapse.mix(synapse.operate(x_n, b), a) for one, x_n, a, b in members])
-        if synapse.bias is not None:
-            e_CO = self._noise[synapse.bias][chosen]
-            e_NO = torch.cat([e_CO * (sign * self._scale) for sign in self._signs])
-            y = y + e_NO.reshape(copies, 1, -1, *[1] * (y.dim() - 3))
+            return self._noisy_linear(base, x, a_COR, b_CRI, e_CO, shared=shared)
+        a_NOR, b_NRI = self._signed(a_COR), torch.cat([b_CRI] * len(self._signs))
+        copies = len(a_NOR)
+        x_N = [x] * copies if shared else x.chunk(copies)
+        base_N = [base] * copies if shared else base.chunk(copies)
+        members = zip(base_N, x_N, a_NOR, b_NRI, strict=True)
+        y = torch.stack([one + synapse.mix(synapse.operate(x_n, b), a) for one, x_n, a, b in members])
+        if e_CO is not None:
+            y = y + self._signed(e_CO).reshape(copies, 1, -1, *[1] * (y.dim() - 3))
         return y.flatten(0, 1)
+
+    def _noisy_linear(
+        self, base: Tensor, x: Tensor, a_COR: Tensor, b_CRI: Tensor, e_CO: Tensor | None, *, shared: bool
+    ) -> Tensor:
+        """``base`` with every member's h A^T and e added in place: one product, its last column is the bias's noise."""
+        signs, copies = len(self._signs), len(self._signs) * len(a_COR)
+        if shared:
+            # One product for the factors of all perturbations; the signs stand in A.
+            h_BCR = (x @ b_CRI.flatten(0, 1).t()).reshape(len(x), -1, self._rank)
+            h_NBR = h_BCR.transpose(0, 1).repeat(signs, 1, 1)
+            y_NBO = base.repeat(copies, 1, 1)
+        else:
+            b_NRI = b_CRI if signs == 1 else b_CRI.repeat(signs, 1, 1)
+            h_NBR = torch.bmm(x.reshape(copies, -1, x.shape[1]), b_NRI.transpose(1, 2))
+            y_NBO = base.reshape(copies, -1, base.shape[1])
+        if e_CO is not None:
+            a_COR = torch.cat([a_COR, e_CO.unsqueeze(2)], 2)
+            h_NBR = F.pad(h_NBR, (0, 1), value=1.0)
+        a_NOR = self._signed(a_COR).to(base.dtype)
+        return y_NBO.baddbmm_(h_NBR.to(base.dtype), a_NOR.transpose(1, 2)).flatten(0, 1)
+
+    def _signed(self, noise_C: Tensor) -> Tensor:
+        """Noise [N,...] of all members from that of the perturbations."""
+        return torch.cat([noise_C if sign == 1 else sign * noise_C for sign in self._signs])
 
     def _one_by_one(self, part: Batch, members: int) -> Iterator[Tensor]:
         """Losses [S,1] of each perturbation in turn."""
@@ -144,9 +171,11 @@ class LowRankPopulation(Population):
 
     def write(self, context: UpdateContext, weight_M: Tensor) -> None:
         for synapse, (a_MOR, b_MRI) in self._factors.items():
-            weighed_OMR = (a_MOR * weight_M.to(a_MOR.dtype)[:, None, None]).transpose(0, 1) / math.sqrt(self._rank)
+            own_M = weight_M.to(a_MOR.dtype) / math.sqrt(self._rank)
+            weighed_OMR = (a_MOR * own_M[:, None, None]).transpose(0, 1)
             gradient = weighed_OMR.flatten(1) @ b_MRI.flatten(0, 1).flatten(1)
             context.write([synapse.weight], [gradient.reshape(synapse.weight.shape)])
         for parameter, noise in self._noise.items():
-            context.write([parameter], [torch.tensordot(weight_M.to(noise.dtype), noise, 1)])
+            own = weight_M.to(noise.dtype) @ noise.reshape(len(noise), -1)
+            context.write([parameter], [own.reshape(parameter.shape)])
         self._factors, self._noise = {}, {}

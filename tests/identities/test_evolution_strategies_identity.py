@@ -10,7 +10,7 @@ from torch.func import functional_call
 
 from learners.evolution_strategies import EvolutionStrategies, shaped
 from learners.learner import Batch
-from learners.low_rank_population import LowRankPopulation
+from learners.low_rank_population import PASS_BYTES, LowRankPopulation
 from learners.seeded import SeededGroup
 from learners.streams import Streams
 from learners.task import Regression
@@ -176,6 +176,18 @@ def test_low_rank_passes_equal_those_of_materialised_weights(network: str) -> No
             torch.testing.assert_close(loss, right, rtol=1e-10, atol=1e-12)
             # A forgotten 1 / sqrt(r) would show, where there is a matrix to have it.
             assert not low_rank._factors or abs(float(loss - wrong)) > 1e-9
+
+
+@pytest.mark.parametrize("network", ["mlp", "cnn"])
+def test_losses_do_not_depend_on_how_many_members_share_a_pass(network: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = job(NETS[network], SEEDS[0], population_size=10, rank=1)
+    _, together = population(small, 5)
+    monkeypatch.setitem(PASS_BYTES, "cpu", 1)
+    passes: list[int] = []
+    small.training.network.register_forward_hook(lambda *_: passes.append(1))
+    _, one_by_one = population(small, 5)
+    assert len(passes) == 5
+    torch.testing.assert_close(one_by_one, together, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("rank", [1, 4])
