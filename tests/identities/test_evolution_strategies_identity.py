@@ -56,7 +56,7 @@ def test_the_mean_is_the_gradient_of_the_smoothed_loss_and_not_of_the_loss() -> 
     weight, bias = network.stages[0].parameters()
     s = float(weight[0, 0].detach() + bias[0].detach())
     found = []
-    for step in range(40):
+    for step in range(160):
         small.step = step
         ((own),) = small.gradients().values()
         found.append([float(own[0][0, 0]), float(own[1][0])])
