@@ -296,6 +296,7 @@ def test_unknown_job_is_not_found_by_any_method(http: TestClient, method: str) -
         "logs",
         "series",
         "series/query",
+        "series/export",
         "diagnostics",
         "artifacts",
         "artifacts/a",
