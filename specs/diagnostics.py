@@ -80,6 +80,25 @@ class AlignmentSpec(DiagnosticKindSpec):
     paper: ClassVar[str | None] = "Lillicrap et al. 2016; Nøkland 2016, arXiv 1609.01596; arXiv 2606.21126"
 
 
+class SignalOverTimeSpec(DiagnosticKindSpec):
+    """How the gradient fares on its way back through time, by recurrent layer: norm of d loss / d state at up to 31
+    steps (series ``time_signal_<step>``), the earliest over the largest, and the slope of log10 over steps."""
+
+    kind: Literal["signal_over_time"] = "signal_over_time"
+    quantities: ClassVar[dict[str, str]] = {"time_signal_ratio": "ratio", "time_signal_slope": "decades/step"}
+    needs_probe_step: ClassVar[bool] = True
+    paper: ClassVar[str | None] = "Pascanu, Mikolov and Bengio 2013, arXiv 1211.5063"
+
+
+class TimeConstantsSpec(DiagnosticKindSpec):
+    """Shortest and longest time constant that the neurons of a liquid layer can take, in the unit of the time steps."""
+
+    kind: Literal["time_constants"] = "time_constants"
+    quantities: ClassVar[dict[str, str]] = {"tau_min": "dt", "tau_max": "dt"}
+    needs_probe_step: ClassVar[bool] = True
+    paper: ClassVar[str | None] = "Hasani et al. 2020, arXiv 2006.04439"
+
+
 class ThroughputSpec(DiagnosticKindSpec):
     """Speed and position of training: samples per second, wall seconds and samples so far."""
 
@@ -99,7 +118,15 @@ class OwnQuantitiesSpec(DiagnosticKindSpec):
 
 
 DiagnosticKind = Annotated[
-    NormsSpec | ClippingSpec | NonfiniteSpec | ActivationsSpec | AlignmentSpec | ThroughputSpec | OwnQuantitiesSpec,
+    NormsSpec
+    | ClippingSpec
+    | NonfiniteSpec
+    | ActivationsSpec
+    | AlignmentSpec
+    | SignalOverTimeSpec
+    | TimeConstantsSpec
+    | ThroughputSpec
+    | OwnQuantitiesSpec,
     Field(discriminator="kind"),
 ]
 DIAGNOSTIC_KINDS: tuple[type[DiagnosticKindSpec], ...] = (
@@ -108,6 +135,8 @@ DIAGNOSTIC_KINDS: tuple[type[DiagnosticKindSpec], ...] = (
     NonfiniteSpec,
     ActivationsSpec,
     AlignmentSpec,
+    SignalOverTimeSpec,
+    TimeConstantsSpec,
     ThroughputSpec,
     OwnQuantitiesSpec,
 )

@@ -70,6 +70,10 @@ class RecurrentBlock(Block):
     def initial(self, batch_size: int) -> tuple[Tensor, ...]:
         """The state before the first input: zeros, on the device and in the dtype of the parameters."""
 
+    def time_constants(self) -> tuple[Tensor, Tensor] | None:
+        """The shortest and the longest that any unit can have, in the unit of dt; None where there are none."""
+        return None
+
     def step(self, x: Tensor, state: State, dt: Tensor | None = None) -> tuple[Tensor, State]:
         """One input [B,I] with dt [B] -> output [B,H] and the state after it."""
         y, after = self(x.unsqueeze(1), state, None if dt is None else dt.unsqueeze(1))

@@ -137,6 +137,17 @@ class LtcBlock(RecurrentBlock):
     def initial(self, batch_size: int) -> tuple[Tensor, ...]:
         return (self.cm.new_zeros(batch_size, self.units),)
 
+    def time_constants(self) -> tuple[Tensor, Tensor]:
+        """cm / (gleak + sum w s) with all synapses open, and with none (Hasani et al. 2020, section 3)."""
+        cm_H, gleak_H = F.softplus(self.cm), F.softplus(self.gleak) + self._epsilon
+        total_H = gleak_H.clone()
+        rows = [(self.sensory, self._from_inputs), *((self.between, row) for row in (self._within, *self._from_below))]
+        for incoming, projections in rows:
+            for layer, projection in zip(self._layers, projections, strict=True):
+                if projection is not None:
+                    total_H[layer.start : layer.stop] += projection.coefficients(incoming)[2][:, 1].sum(1)
+        return (cm_H / total_H).min(), (cm_H / gleak_H).max()
+
     def forward(self, x: Tensor, state: State = None, dt: Tensor | None = None) -> tuple[Tensor, State]:
         rows, steps, inputs = x.shape
         (v_BH,) = self.initial(rows) if state is None else state
