@@ -58,6 +58,7 @@ class ForwardForwardSpec(Rule):
     variants: ClassVar[tuple[JobBody, ...]] = (
         {"negatives": "all_wrong", "goodness": "sum_squares", "predict": "readout"},
         {"negatives": "self_contrastive", "predict": "readout"},
+        {"negatives": "hard_label", "label_scale": 2.0},
     )
 
     kind: Literal["forward_forward"] = "forward_forward"
@@ -70,10 +71,18 @@ class ForwardForwardSpec(Rule):
     goodness_scale: float = Field(
         default=4.0, gt=0, le=1e3, description="c in the equation: how fast probability rises with goodness"
     )
-    negatives: Literal["wrong_label", "all_wrong", "self_contrastive"] = Field(
+    negatives: Literal["wrong_label", "hard_label", "all_wrong", "self_contrastive"] = Field(
         default="wrong_label",
-        description="false rows: one wrong label drawn per row (never the true one), all wrong labels, or without "
-        "labels the sum of two different rows (read-out prediction only)",
+        description="false rows: one wrong label drawn per row (never the true one), evenly or (hard_label, as the "
+        "paper does) by the read-out's probabilities; all wrong labels; or without labels the sum of two different "
+        "rows (read-out prediction only)",
+    )
+    label_scale: float = Field(
+        default=1.0,
+        gt=0,
+        le=1e3,
+        description="the appended label's size. A normalised row's values have a root mean square of 1, so of 784 "
+        "pixels a label of 1 is little beside them: 5 learns MNIST many times faster",
     )
     normalize_between_layers: bool = Field(
         default=True, description="divide a block's output by its root mean square, so that goodness does not pass on"

@@ -28,11 +28,11 @@ def labelled(x: Tensor, labels: Tensor) -> Tensor:
     return torch.cat([one[:, :-1], labels, one[:, -1:]], 1)
 
 
-def by_hand(small: SmallJob, *, scale: float = 4.0, threshold: float = 1.0) -> list[Tensor]:
+def by_hand(small: SmallJob, *, scale: float = 4.0, threshold: float = 1.0, label_scale: float = 1.0) -> list[Tensor]:
     """dL_i/dW_i = sum over rows of c s' (2 a / n) 1[a > 0] x^T, for real and for all wrong labels."""
     x, y = small.batch.x, small.batch.y
     eye = torch.eye(CLASSES, dtype=x.dtype)
-    labels = torch.cat([eye[y], *(eye[(y + k) % CLASSES] for k in range(1, CLASSES))])
+    labels = label_scale * torch.cat([eye[y], *(eye[(y + k) % CLASSES] for k in range(1, CLASSES))])
     h = labelled(x.repeat(CLASSES, 1), labels)
     side = torch.cat([torch.full((len(x),), -1.0), torch.ones(len(h) - len(x))]).double()
     share = torch.cat([torch.full((len(x),), 1 / len(x)), torch.full((len(h) - len(x),), 1 / (len(h) - len(x)))])
@@ -54,6 +54,9 @@ def test_gradient_of_every_block_is_the_closed_form(seed: int) -> None:
     for index, expected in enumerate(by_hand(small)):
         torch.testing.assert_close(found[f"blocks.{index}"][0], expected, rtol=1e-9, atol=1e-13)
     assert not torch.allclose(found["blocks.1"][0], by_hand(small, threshold=0.9)[1], rtol=1e-3)
+    larger = job(seed, label_scale=5.0).gradients()
+    for index, expected in enumerate(by_hand(small, label_scale=5.0)):
+        torch.testing.assert_close(larger[f"blocks.{index}"][0], expected, rtol=1e-9, atol=1e-13)
     without = job(seed, normalize_between_layers=False).gradients()
     assert not torch.allclose(without["blocks.1"][0], by_hand(small)[1], rtol=1e-3)
 
@@ -86,24 +89,65 @@ def test_goodness_of_a_block_does_not_pass_on(seed: int) -> None:
     assert control > 1e-2
 
 
-def test_false_labels_are_every_wrong_one_and_never_the_true_one() -> None:
-    small = small_job(MLP, {"kind": "forward_forward"}, rows=64)
+def labels_of_the_stack(small: SmallJob) -> Tensor:
+    """The classes of real and false rows in one step."""
     seen: list[Tensor] = []
-    first = small.training.network.stages[0]
-    handle = first.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
+    block = small.training.network.stages[0]
+    # Batch normalisation makes the whole stack, real, false and neutral rows, one pass through the block.
+    handle = block.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
+    small.run(1)
+    handle.remove()
+    rows = len(small.batch.x)
+    (stack,) = [x for x in seen if len(x) == 3 * rows]
+    return stack[: 2 * rows, -CLASSES - 1 : -1].argmax(1)
+
+
+def test_false_labels_are_every_wrong_one_and_never_the_true_one() -> None:
+    small = small_job({**MLP, "norm": "batch"}, {"kind": "forward_forward"}, rows=64)
     counts = torch.zeros(CLASSES, CLASSES)
     for _ in range(40):
-        seen.clear()
-        small.run(1)
-        (contrast,) = [x for x in seen if len(x) == 128]
-        labels = contrast[:, -CLASSES - 1 : -1].argmax(1)
+        labels = labels_of_the_stack(small)
         assert torch.equal(labels[:64], small.batch.y)
         counts.index_put_((small.batch.y, labels[64:]), torch.ones(64), accumulate=True)
-    handle.remove()
     assert torch.all(counts.diagonal() == 0)
     wrong = counts[~torch.eye(CLASSES, dtype=torch.bool)].reshape(CLASSES, CLASSES - 1)
     share = wrong / wrong.sum(1, keepdim=True)
     assert torch.all((share - 1 / (CLASSES - 1)).abs() < 0.1)
+
+
+def test_hard_labels_are_wrong_ones_by_the_readouts_probabilities() -> None:
+    rule = {"kind": "forward_forward", "negatives": "hard_label"}
+    small = small_job({**MLP, "norm": "batch"}, rule, rows=64, optimizer={"kind": "sgd", "lr": 1e-9})
+    with torch.no_grad():  # classes 0 and 1 nearly as likely as each other, class 2 four times less
+        readout = small.training.learner.readout  # type: ignore[attr-defined]
+        readout.weight.zero_()
+        readout.bias.copy_(torch.tensor([4.0, 4.0, 1.0]).log())
+    counts = torch.zeros(CLASSES, CLASSES)
+    for _ in range(60):
+        labels = labels_of_the_stack(small)
+        assert torch.equal(labels[:64], small.batch.y)
+        counts.index_put_((small.batch.y, labels[64:]), torch.ones(64), accumulate=True)
+    assert torch.all(counts.diagonal() == 0)
+    share = counts / counts.sum(1, keepdim=True)
+    expected = torch.tensor([[0.0, 0.8, 0.2], [0.8, 0.0, 0.2], [0.5, 0.5, 0.0]])
+    assert torch.all((share - expected).abs() < 0.08)
+
+
+@pytest.mark.parametrize("negatives", ["wrong_label", "hard_label", "all_wrong"])
+@pytest.mark.parametrize("bias", [False, True])
+def test_rows_that_share_their_first_product_have_the_gradients_of_stacked_rows(negatives: str, bias: bool) -> None:
+    rule = {"kind": "forward_forward", "negatives": negatives, "label_scale": 3.0}
+    shared, stacked, control = (small_job({**MLP, "bias": bias}, rule, seed=SEEDS[0]) for _ in range(3))
+    # A rule for products that changes nothing: all rows must then go through the block as they are.
+    with stacked.training.network.synapses(lambda synapse, x: synapse.operate(x, synapse.weight, synapse.bias)):
+        expected = stacked.gradients()
+    with torch.no_grad():
+        control.training.network.stages[0].synapse.weight[:, -2] += 0.1  # type: ignore[union-attr,index,operator]
+    found, other = shared.gradients(), control.gradients()
+    for name, gradients in expected.items():
+        for index, gradient in enumerate(gradients):
+            torch.testing.assert_close(found[name][index], gradient, rtol=1e-9, atol=1e-13)
+    assert not torch.allclose(other["blocks.0"][0], expected["blocks.0"][0], rtol=1e-3)
 
 
 def test_committed_blocks_step_as_one_optimizer_would() -> None:
