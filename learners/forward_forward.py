@@ -8,12 +8,14 @@ but the first (section 3.3), or a linear read-out of the same blocks' normalised
 label 1/K.
 
 What differs from the paper: labels are appended inputs instead of the first pixels, so inputs of any shape have room;
-rows are divided by their root mean square, with a one appended;
-all three kinds of rows share one step; false labels are drawn uniformly from the wrong ones; self-contrastive false
-rows are sums of two different rows, real ones doubled rows (after Chen et al. 2025, SCFF).
+rows are divided by their root mean square, with a one appended; all three kinds of rows share one step; false labels
+are drawn evenly from the wrong ones, or (``hard_label``, as in section 3.3) by the read-out's probabilities, in which
+case a block hears of those above by the choice of its rows, and by nothing else; self-contrastive false rows are sums
+of two different rows, real ones doubled rows (after Chen et al. 2025, SCFF). The slope dL_i/dG_i is written out; only
+the block itself is differentiated.
 """
 
-# B = rows, N = stacked rows, K = classes, D = features
+# B = rows, N = stacked rows, C = real and false ones of them, K = classes, W = wrong classes, V = voting features
 
 from typing import final
 

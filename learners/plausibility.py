@@ -30,7 +30,7 @@ from specs.rule import Rule
 from specs.signature import DataSignature
 
 Graph = Literal["none", "own_block", "other_blocks"]
-CLASSES, ROWS = 3, 8
+CLASSES, ROWS = 3, 64
 DIFFERS = 1e-9
 """Relative change of an update above which an intervention has reached it; all is float64."""
 
