@@ -28,6 +28,7 @@ NOTHING_MEASURED = {"every_steps": None, "alignment_every_steps": None}
 NETWORKS: dict[str, dict[str, Any]] = {
     **{name: {"kind": kind_of(spec), **fields} for spec in NETWORK_SPECS for name, fields in spec.small.items()},
     "mlp": {"kind": "mlp", "hidden": [12, 8], "dropout": 0.2, "norm": "layer"},
+    "ltc auto_ncp": {"kind": "ltc", "hidden": [7], "wiring": "auto_ncp", "motor_neurons": 3, "ode_unfolds": 1},
 }
 LEARNERS: dict[str, dict[str, Any]] = {kind_of(rule): {"kind": kind_of(rule)} for rule in LEARNER_SPECS}
 DIGITS = {"kind": "builtin", "name": "digits", "split": {"validation": 0.02, "test": 0.8, "seed": 1}}
