@@ -90,7 +90,11 @@ class Attempt:
         self.device: Device = chosen_device(order.device)
         self.loop = self._loop()
         self.receipt = receipt(
-            order.spec, dataset_sha256=order.dataset_sha256, device=self.device.torch, device_name=self.device.name
+            order.spec,
+            dataset_sha256=order.dataset_sha256,
+            device=self.device.torch,
+            device_name=self.device.name,
+            layers={group.name: group.parameters for group in trained_layers(self.loop.course.training)},
         )
         if order.resume is not None:
             saved = checkpoint.load(Path(order.resume["path"]), sha256=order.resume["sha256"])

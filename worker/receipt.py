@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import platform
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy
@@ -13,8 +14,15 @@ import torch
 from specs.job import JobSpec
 
 
-def receipt(spec: JobSpec, *, dataset_sha256: str, device: torch.device, device_name: str) -> dict[str, Any]:
-    """Versions, device, threads, seeds and determinism settings, and the hashes of spec and data."""
+def receipt(
+    spec: JobSpec,
+    *,
+    dataset_sha256: str,
+    device: torch.device,
+    device_name: str,
+    layers: Mapping[str, Sequence[torch.Tensor]],
+) -> dict[str, Any]:
+    """Versions, device, threads, seeds and determinism settings, the hashes of spec and data, and the layers' sizes."""
     resolved = json.dumps(spec.resolved(), sort_keys=True, separators=(",", ":"))
     return {
         "spec_sha256": hashlib.sha256(resolved.encode()).hexdigest(),
@@ -32,6 +40,7 @@ def receipt(spec: JobSpec, *, dataset_sha256: str, device: torch.device, device_
         "threads": torch.get_num_threads(),
         "seeds": {"training": spec.training.seed, "split": spec.dataset.split.seed},
         "precision": spec.training.precision,
+        "parameters": {name: sum(tensor.numel() for tensor in own) for name, own in layers.items()},
         "determinism": determinism(device),
     }
 

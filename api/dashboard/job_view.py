@@ -29,7 +29,7 @@ def job_view(session: Session, job_id: str, door: Door) -> dict[str, Any]:
     """The content of ``job.html``, or NotFound."""
     row = jobs.get(session, job_id)
     job = queued_answer(session, row, door)
-    diagnostics = summarized(summaries.read(session, job_id), row.result, row.diagnostics)
+    diagnostics = summarized(summaries.read(session, job_id), row.result, row.diagnostics, row.receipt)
     attempts = [attempt_answer(found) for found in _attempts(session, job_id)]
     cost = job.result.cost if job.result else (attempts[-1].cost if attempts else None)
     resolved = job.resolved_spec

@@ -9,6 +9,7 @@ from api.answers import Cost, Number
 from api.dependencies import DoorDep, JobIdDep, known_parameters_only
 from api.problems import declared
 from api.series_query import finite
+from api.signal_propagation import OverDepth, OverTime, is_over_time, over_depth, over_time
 from store import jobs, summaries
 from store.summaries import Summary
 
@@ -36,7 +37,14 @@ class Alignment(BaseModel):
     max: Number
     mean: Number
     expected: Number = Field(description="what a correct estimate of this kind reaches on average; the latest value")
+    ratio_to_expected: Number = Field(description="mean over mean; a correct estimate is near 1")
     norm_ratio: Number = Field(description="length of the one to the other; the latest value")
+    norm_ratio_spread: Number = Field(description="the largest over the smallest so far: whether the scale is stable")
+    sign_agreement: Number = Field(description="share of the reference's entries with the same sign; the latest value")
+    first_order_decrease: Number = Field(
+        description="how much the layer's own step lowered the reference's loss, to first order; the latest value"
+    )
+    lowered_loss: bool | None = Field(description="whether that is above 0; null where it was not measured")
 
 
 class Layer(BaseModel):
@@ -44,6 +52,7 @@ class Layer(BaseModel):
 
     layer: str
     alignment: Alignment | None = Field(description="null where it was never measured")
+    signal_over_time: OverTime | None = Field(default=None, description="null where the layer is not recurrent")
     quantities: dict[str, Quantity]
 
 
@@ -51,6 +60,7 @@ class Diagnostics(BaseModel):
     """What was measured while the job trained."""
 
     layers: list[Layer] = Field(description="in network order")
+    signal_over_depth: OverDepth
     network: dict[str, Quantity] = Field(description="of the whole network")
     splits: dict[str, dict[str, Quantity]] = Field(description="of evaluations, by split")
     cost: Cost | None = Field(description="memory, FLOPs and energy, once the job has a result")
@@ -65,17 +75,22 @@ def get_diagnostics(door: DoorDep, job_id: JobIdDep) -> Any:
     with door.database.reading() as session:
         job = jobs.get(session, job_id)
         found = summaries.read(session, job_id)
-    answer = summarized(found, job.result, job.diagnostics)
+    answer = summarized(found, job.result, job.diagnostics, job.receipt)
     return Response(answer.model_dump_json(), media_type="application/json")
 
 
-def summarized(found: list[Summary], result: dict[str, Any] | None, measured: dict[str, Any] | None) -> Diagnostics:
+def summarized(
+    found: list[Summary],
+    result: dict[str, Any] | None,
+    measured: dict[str, Any] | None,
+    receipt: dict[str, Any] | None,
+) -> Diagnostics:
     """The series of a job, summed up by layer; those of single parameters are left to the series themselves."""
     layers: dict[str, dict[str, Quantity]] = {}
     network: dict[str, Quantity] = {}
     splits: dict[str, dict[str, Quantity]] = {}
     for summary in found:
-        if summary.parameter is not None:
+        if summary.parameter is not None or is_over_time(summary.name):
             continue
         if summary.layer is not None:
             layers.setdefault(summary.layer, {})[summary.name] = _quantity(summary)
@@ -85,9 +100,15 @@ def summarized(found: list[Summary], result: dict[str, Any] | None, measured: di
             splits.setdefault(summary.split, {})[summary.name] = _quantity(summary)
     return Diagnostics(
         layers=[
-            Layer(layer=name, alignment=_alignment(quantities), quantities=quantities)
+            Layer(
+                layer=name,
+                alignment=_alignment(quantities),
+                signal_over_time=over_time(found, name),
+                quantities=quantities,
+            )
             for name, quantities in layers.items()
         ],
+        signal_over_depth=over_depth(found, (receipt or {}).get("parameters")),
         network=network,
         splits=splits,
         cost=Cost.model_validate(result["cost"]) if result and result.get("cost") else None,
@@ -100,14 +121,25 @@ def _alignment(quantities: dict[str, Quantity]) -> Alignment | None:
     if cosine is None:
         return None
     expected, norm_ratio = quantities.get("alignment_expected"), quantities.get("alignment_norm_ratio")
+    signs, decrease = quantities.get("alignment_sign_agreement"), quantities.get("first_order_decrease")
+    lowered = None if decrease is None or decrease.latest is None else decrease.latest > 0
     return Alignment(
         latest=cosine.latest,
         min=cosine.min,
         max=cosine.max,
         mean=cosine.mean,
         expected=None if expected is None else expected.latest,
+        ratio_to_expected=None if expected is None else _over(cosine.mean, expected.mean),
         norm_ratio=None if norm_ratio is None else norm_ratio.latest,
+        norm_ratio_spread=None if norm_ratio is None else _over(norm_ratio.max, norm_ratio.min),
+        sign_agreement=None if signs is None else signs.latest,
+        first_order_decrease=None if decrease is None else decrease.latest,
+        lowered_loss=lowered,
     )
+
+
+def _over(above: float | None, below: float | None) -> float | None:
+    return above / below if above is not None and below else None
 
 
 def _quantity(summary: Summary) -> Quantity:

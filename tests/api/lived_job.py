@@ -24,6 +24,7 @@ SPEC: dict[str, Any] = {
     "resources": {"device": "cpu"},
 }
 LAYERS = ("blocks.0", "readout")
+RECEIPT = {"torch": "2.13.0", "parameters": {"blocks.0": 100, "readout": 4}}
 STEPS = (1, *range(10, 2001, 10))
 SPIKE_STEP, NAN_STEP = 1010, 500
 COST = {
@@ -101,7 +102,7 @@ def running(database: Database, *, findings: Sequence[Finding] = (), **changes: 
         claim = attempts.claim(session, worker_id="wrk_1", host="here", worker_pid=1, resource_class="cpu", lease_s=600)
         assert claim is not None
         key = claim.job_id, claim.attempt
-        attempts.mark_started(session, *key, step=0, device="cpu", trainer_pid=7, receipt={"torch": "2.13.0"})
+        attempts.mark_started(session, *key, step=0, device="cpu", trainer_pid=7, receipt=RECEIPT)
         progress = {"step": 2000, "steps": 2000, "epoch": 5, "epochs": 5, "samples_per_s": 5000.0, "eta_s": 0.0}
         attempts.record(session, *key, step=2000, progress=progress)
         blocks, payload = _blocks()
@@ -134,7 +135,7 @@ def succeeded(database: Database, settings: Settings, **changes: Any) -> str:
             "weights_sha256": "ab" * 32,
         }
         diagnostics = {"overhead_s": 0.01, "overhead_share": 0.004, "not_judged": {"misaligned": "exact_gradient"}}
-        receipt = {"torch": "2.13.0", "dataset_sha256": "cd" * 32}
+        receipt = {**RECEIPT, "dataset_sha256": "cd" * 32}
         assert attempts.succeed(session, *key, result=result, receipt=receipt, diagnostics=diagnostics)
     return lived.job_id
 
@@ -183,6 +184,12 @@ def _of_layer(steps: Any) -> dict[str, Any]:
         "alignment_cosine": 1.0 * ones,
         "alignment_expected": 1.0 * ones,
         "alignment_norm_ratio": 1.0 * ones,
+        "alignment_sign_agreement": 1.0 * ones,
+        "first_order_decrease": 0.01 * ones,
+        "time_signal_1": 0.001 * ones,
+        "time_signal_2": 0.1 * ones,
+        "time_signal_ratio": 0.01 * ones,
+        "time_signal_slope": 2.0 * ones,
     }
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -147,9 +148,30 @@ def test_diagnostics_sum_up_every_layer_in_network_order(http: TestClient, job: 
     assert answer["measured"]["overhead_share"] == 0.004
 
 
+def test_signal_over_depth_and_time_follows_from_what_is_stored(http: TestClient, job: str) -> None:
+    answer = http.get(f"/v1/jobs/{job}/diagnostics").json()
+    depth = answer["signal_over_depth"]
+    # Both layers have the same gradient norm, over 100 and over 4 parameters.
+    assert [layer["layer"] for layer in depth["layers"]] == list(LAYERS)
+    assert depth["layers"][1]["grad_rms"] == pytest.approx(5 * depth["layers"][0]["grad_rms"])
+    assert (depth["ratio"], depth["slope"], depth["reason"]) == (pytest.approx(0.2), pytest.approx(math.log10(5)), None)
+    first = answer["layers"][0]
+    time = first["signal_over_time"]
+    assert (time["steps"], time["norms"]) == ([1, 2], [pytest.approx(0.001), pytest.approx(0.1)])
+    assert (time["ratio"], time["slope"]) == (pytest.approx(0.01), 2.0)
+    assert not any(name.startswith("time_signal") for name in first["quantities"])
+
+
+def test_alignment_says_whether_the_layers_own_step_helped(http: TestClient, job: str) -> None:
+    alignment = http.get(f"/v1/jobs/{job}/diagnostics").json()["layers"][0]["alignment"]
+    assert (alignment["ratio_to_expected"], alignment["norm_ratio_spread"], alignment["sign_agreement"]) == (1, 1, 1)
+    assert (alignment["first_order_decrease"], alignment["lowered_loss"]) == (pytest.approx(0.01), True)
+
+
 def test_diagnostics_of_a_job_that_has_measured_nothing_are_empty(http: TestClient, database: Database) -> None:
     answer = http.get(f"/v1/jobs/{lived_job.queued(database)}/diagnostics").json()
     assert (answer["layers"], answer["network"], answer["cost"]) == ([], {}, None)
+    assert answer["signal_over_depth"]["reason"] == "sizes_not_known"
 
 
 def test_receipt_names_what_was_trained_and_on_what(http: TestClient, job: str) -> None:
