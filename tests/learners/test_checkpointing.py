@@ -42,6 +42,15 @@ def most_held(network: BlockNetwork, x: Tensor) -> int:
     return live.peak
 
 
+def activations_held(network: BlockNetwork, x: Tensor) -> int:
+    """Bytes alive at once in a pass that goes back to the input alone."""
+    network.train()
+    x = x.detach().requires_grad_()
+    with network.passing(0, 0, (0, len(x), len(x)), "batch"), LiveBytes() as live:
+        torch.autograd.grad(network(x).square().mean(), [x])
+    return live.peak
+
+
 def fraction(spec: Architecture, shape: tuple[int, ...], mode: Checkpointing) -> float:
     x = torch.randn(ROWS, *shape)
     return most_held(built(spec, shape, mode), x) / most_held(built(spec, shape, "none"), x)
@@ -50,6 +59,17 @@ def fraction(spec: Architecture, shape: tuple[int, ...], mode: Checkpointing) ->
 def test_a_residual_mlp_of_32_blocks_holds_a_fifth() -> None:
     found = {mode: fraction(residual_mlp(32), (16,), mode) for mode in ("sqrt", "auto")}  # type: ignore[arg-type]
     assert found["auto"] <= 0.20 < found["sqrt"]
+
+
+def test_a_hundred_plain_blocks_hold_less_than_a_fifth() -> None:
+    """Equal groups hold 2 / sqrt(100) and a bit, those that shrink sqrt(2 / 100); weights' gradients do not count."""
+    spec, shares = MlpSpec(hidden=(16,) * 100), {}
+    for mode in ("sqrt", "auto"):
+        x = torch.randn(ROWS, 16)
+        kept, plain = (activations_held(built(spec, (16,), m), x) for m in (mode, "none"))  # type: ignore[arg-type]
+        shares[mode] = kept / plain
+    assert shares["sqrt"] == pytest.approx(0.2, abs=0.012)
+    assert shares["auto"] <= 0.17
 
 
 def test_the_fraction_falls_with_the_root_of_the_depth() -> None:
