@@ -27,7 +27,7 @@ from specs.networks.mlp import MlpSpec
 from specs.optimizers import AdamSpec, SgdSpec
 from specs.signature import DataSignature
 
-MARKS = (1.0, 2.0, 4.0, 8.0)
+MARKS = (0.5, 1.0, 2.0, 4.0)
 DENSE = {"kind": "evolution_strategies", "population_size": POPULATION, "perturbation_scale": SIGMA}
 RULES: dict[str, tuple[dict[str, Any], bool]] = {
     "es dense": (DENSE, False),

@@ -16,6 +16,10 @@ from torch import Tensor
 
 from learners.networks.one_node import differentiable_gradients, may_be_one_node
 
+TANH_BACKWARD = torch.ops.aten.tanh_backward.grad_input
+SIGMOID_BACKWARD = torch.ops.aten.sigmoid_backward.grad_input
+"""Of a gradient and a value, into ``grad_input``: one pass over memory, no new tensor."""
+
 
 @dataclass(frozen=True)
 class BackboneActivation:
@@ -106,10 +110,10 @@ class CfcSequence(torch.autograd.Function):
             into_state = _steps_of_gated_heads(shape.mode, before[-1], gate, t_TB1, h)
         products = [z.unbind() for z in before]
         activated = [y.unbind() for y in after]
-        states, recurrent_t = h.unbind(), (inner * recurrent).t()
+        states, recurrent_t = h.unbind(), recurrent.t()
         transposed = [weight.t() for weight in weights]
-        for step, drive in enumerate((inner * projected).unbind()):
-            torch.addmm(drive, states[step], recurrent_t, out=products[0][step])
+        for step, drive in enumerate(projected.unbind()):
+            torch.addmm(drive, states[step], recurrent_t, beta=inner, alpha=inner, out=products[0][step])
             for layer, (weight_t, bias) in enumerate(zip(transposed, biases, strict=True)):
                 y = activated[layer][step]
                 if in_place:
@@ -185,15 +189,16 @@ def _backward(
     _, h_BH, t_TB1, recurrent, *rest = inputs
     weights, _, own = _scaled(shape, rest)
     h, gate, before, after = kept[0], kept[1], kept[2 : shape.layers + 3], kept[shape.layers + 3 :]
+    by_time: Tensor | None
     if shape.mode == "pure":
         factors, by_time, by_own = _pure_slopes(before[-1], t_TB1, own)
     else:
-        factors, by_time, by_own = *_gated_slopes(shape.mode, before[-1], gate, t_TB1), []
-    slopes = [_slope(shape.activation, z, y).unbind() for z, y in zip(before, after, strict=False)]
+        factors, by_time, by_own = *_gated_slopes(shape.mode, before[-1], gate, t_TB1, wants_times=wants_times), []
+    through = [_way_back(shape.activation, z, y) for z, y in zip(before, after, strict=False)]
     inner = shape.activation.inner if shape.layers else 1.0
     steps, rows, units = gradient.shape
-    d_products = [torch.empty_like(z) for z in before]
-    d_heads = d_products[-1].view(steps, rows, -1, units).unbind()
+    # What the heads' gradients are made of is written over by them: memory that is new costs more than the products.
+    d_products = [*(torch.empty_like(z) for z in before[:-1]), factors.view(steps, rows, -1)]
     d_steps = [d.unbind() for d in d_products]
     factor, told, first = factors.unbind(), gradient.unbind(), inner * recurrent
     d_h = gradient.new_empty(steps, rows, units)
@@ -201,9 +206,10 @@ def _backward(
     reached[-1].copy_(told[-1])
     d_first = torch.empty_like(h_BH)
     for step in range(steps - 1, -1, -1):
-        torch.mul(reached[step].unsqueeze(1), factor[step], out=d_heads[step])
+        factor[step].mul_(reached[step].unsqueeze(1))
         for layer in range(shape.layers - 1, -1, -1):
-            torch.mm(d_steps[layer + 1][step], weights[layer], out=d_steps[layer][step]).mul_(slopes[layer][step])
+            torch.mm(d_steps[layer + 1][step], weights[layer], out=d_steps[layer][step])
+            through[layer](d_steps[layer][step], step)
         if step:
             torch.addmm(told[step - 1], d_steps[0][step], first, out=reached[step - 1])
     torch.mm(d_steps[0][0], first, out=d_first)
@@ -214,34 +220,40 @@ def _backward(
         d_weight = (shape.activation.outer * into) * d_z[layer + 1].t().mm(after[layer].flatten(0, 1))
         d_rest += [d_weight, into * d_z[layer + 1].sum(0)]
     d_own: list[Tensor | None] = [(d_h * slope).sum((0, 1)) for slope in by_own]
-    d_times = (d_h * by_time).sum(2, keepdim=True) if wants_times else None
+    d_times = (d_h * by_time).sum(2, keepdim=True) if wants_times and by_time is not None else None
     d_recurrent = inner * d_z[0].t().mm(h[:-1].flatten(0, 1))
-    return [inner * d_products[0], d_first, d_times, d_recurrent, *d_rest, *d_own]
+    return [d_products[0].mul_(inner), d_first, d_times, d_recurrent, *d_rest, *d_own]
 
 
-def _slope(activation: BackboneActivation, z: Tensor, y: Tensor) -> Tensor:
+def _way_back(activation: BackboneActivation, z_TBU: Tensor, y_TBU: Tensor) -> Callable[[Tensor, int], None]:
+    """What multiplies a gradient [B,U] at a step by the nonlinearity's slope, in place."""
     if activation.function is torch.tanh:
-        return 1 - y * y
+        values = y_TBU.unbind()
+        return lambda d_BU, step: TANH_BACKWARD(d_BU, values[step], grad_input=d_BU)
     with torch.enable_grad():
-        z = z.detach().requires_grad_()
-        return torch.autograd.grad(activation.function(z).sum(), z)[0]
+        z = z_TBU.detach().requires_grad_()
+        slopes = torch.autograd.grad(activation.function(z).sum(), z)[0].unbind()
+    return lambda d_BU, step: d_BU.mul_(slopes[step])  # type: ignore[return-value]
 
 
-def _gated_slopes(mode: str, z_TBN: Tensor, gate: Tensor, t_TB1: Tensor) -> tuple[Tensor, Tensor]:
+def _gated_slopes(
+    mode: str, z_TBN: Tensor, gate: Tensor, t_TB1: Tensor, *, wants_times: bool
+) -> tuple[Tensor, Tensor | None]:
     """d state / d heads [T,B,N,H] and d state / d time [T,B,H]; f and g stand in z after their tangents."""
     f, g, a, _ = torch.split_with_sizes(z_TBN, [gate.shape[2]] * 4, 2)
     slopes = z_TBN.new_empty(*gate.shape[:2], 4, gate.shape[2])
     of_f, of_g, of_a, of_b = slopes.unbind(2)
-    torch.mul(f, f, out=of_f).neg_().add_(1)
-    torch.mul(g, g, out=of_g).neg_().add_(1).mul_(gate)
+    TANH_BACKWARD(gate, g, grad_input=of_g)
     if mode == "no_gate":
-        of_b.copy_(g)
+        TANH_BACKWARD(torch.ones((), dtype=f.dtype, device=f.device).expand_as(f), f, grad_input=of_f)
+        SIGMOID_BACKWARD(g, gate, grad_input=of_b)
     else:
-        of_f.mul_(1 - gate)
+        torch.neg(gate, out=of_f).add_(1)
+        TANH_BACKWARD(of_f, f, grad_input=of_f)
         torch.sub(g, f, out=of_b)
-    of_b.mul_(torch.addcmul(gate, gate, gate, value=-1))
+        SIGMOID_BACKWARD(of_b, gate, grad_input=of_b)
     torch.mul(of_b, t_TB1, out=of_a)
-    return slopes, of_b * a
+    return slopes, of_b * a if wants_times else None
 
 
 def _pure_slopes(z: Tensor, t_TB1: Tensor, own: Sequence[Tensor]) -> tuple[Tensor, Tensor, list[Tensor]]:
