@@ -117,6 +117,22 @@ class Job(TypedDict, total=False):
     version: int
 
 
+class Verdict(TypedDict, total=False):
+    """A fault that was found in a job, and what would mend it."""
+
+    id: str
+    code: str
+    summary: str
+    severity: str
+    layer: str | None
+    first_step: int
+    last_step: int
+    evidence: dict[str, Any]
+    remedies: list[dict[str, Any]]
+    caused_by: str | None
+    applied: list[dict[str, Any]]
+
+
 class Event(NamedTuple):
     """One thing that happened to a job. ``sequence`` counts from 1 within the job."""
 

@@ -125,15 +125,17 @@ def watch_job(job_id: JobId, as_json: AsJson = False) -> None:
 
 @app.command()
 def show(job_id: JobId, as_json: AsJson = False) -> None:
-    """Show a job: where it stands, its result and its bill."""
+    """Show a job: where it stands, its result, its bill, and what is wrong with it."""
     with client() as service:
         job = service.jobs.retrieve(job_id)
+        verdicts = service.jobs.verdicts(job_id)
         if as_json:
-            print_json(job)
+            print_json({**job, "verdicts": verdicts})
             return
-        from afterprop.printing import print_job
+        from afterprop.printing import print_job, print_verdicts
 
         print_job(job, url=service.url, console=console())
+        print_verdicts(verdicts, console=console())
 
 
 @app.command("list")

@@ -8,7 +8,7 @@ from typing import Any, final
 
 import httpx2
 
-from afterprop.answers import TERMINAL, Artifact, Event, Job, Page, SeriesPoints
+from afterprop.answers import TERMINAL, Artifact, Event, Job, Page, SeriesPoints, Verdict
 from afterprop.errors import StreamLost, Unreachable
 from afterprop.transport import Transport, pause_before
 
@@ -16,6 +16,7 @@ from afterprop.transport import Transport, pause_before
 Rows = list[dict[str, Any]]
 Points = list[SeriesPoints]
 Artifacts = list[Artifact]
+Verdicts = list[Verdict]
 
 STREAM_RETRIES = 8
 PAGE = 200
@@ -113,8 +114,17 @@ class Jobs:
         """One row per execution, oldest first."""
         return self._data(f"{path_of(job_id)}/attempts")
 
-    def verdicts(self, job_id: str) -> Rows:
-        return self._data(f"{path_of(job_id)}/verdicts")
+    def verdicts(self, job_id: str) -> Verdicts:
+        """What is wrong with the job, root causes first."""
+        answer: Page[Verdict] = self._transport.json("GET", f"{path_of(job_id)}/verdicts")
+        return answer["data"]
+
+    def apply(self, job_id: str, verdict_id: str, *, remedy: int = 0) -> Job:
+        """A new job with this remedy of a verdict; the old one is untouched."""
+        path = f"{path_of(job_id)}/verdicts/{verdict_id}/apply"
+        headers = {"Idempotency-Key": new_key()}
+        job: Job = self._transport.json("POST", path, body={"remedy": remedy}, headers=headers)
+        return job
 
     def diagnostics(self, job_id: str) -> dict[str, Any]:
         """Per layer: norms, dead units, alignment with backprop; memory, energy, the cost of measuring."""

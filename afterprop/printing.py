@@ -7,10 +7,11 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from afterprop.answers import Job, Problem
+from afterprop.answers import Job, Problem, Verdict
 from afterprop.errors import ProblemError
 
 STATUS_STYLE = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "expired": "yellow", "running": "cyan"}
+SEVERITY_STYLE = {"error": "red", "warning": "yellow"}
 ID_WIDTH = 36
 SCORES = ("accuracy", "mse", "loss")
 
@@ -74,6 +75,37 @@ def print_job(job: Job, *, url: str, console: Console) -> None:
         if value:
             table.add_row(name, Text(value))
     console.print(table)
+
+
+def print_verdicts(verdicts: Iterable[Verdict], *, console: Console) -> None:
+    """What is wrong with a job, root causes first, and what would mend it."""
+    for verdict in verdicts:
+        first, last = verdict["first_step"], verdict["last_step"]
+        steps = f"step {first}" if first == last else f"steps {first} to {last}"
+        cause = f", explained by {verdict['caused_by']}" if verdict.get("caused_by") else ""
+        style = SEVERITY_STYLE.get(verdict["severity"], "")
+        head = f"{verdict['code']} in {verdict.get('layer') or 'the whole network'}, {steps}{cause}"
+        console.print(head, style=style, highlight=False, markup=False)
+        console.print(f"  {verdict['summary']} {evidence_of(verdict)}", highlight=False, markup=False)
+        for index, remedy in enumerate(verdict["remedies"]):
+            changes = ", ".join(f"{change['path']} = {change.get('value')}" for change in remedy["patch"])
+            console.print(f"  remedy {index}: {remedy['title']} {changes}", highlight=False, markup=False)
+        for applied in verdict["applied"]:
+            helped = {True: "helped", False: "did not help", None: applied.get("reason")}[applied["helped"]]
+            console.print(f"  tried in {applied['job_id']}: {helped}", highlight=False, markup=False)
+
+
+def evidence_of(verdict: Verdict) -> str:
+    """The measurement, its limit, and further numbers."""
+    evidence = verdict["evidence"]
+    parts = []
+    if evidence.get("value") is not None:
+        limit = evidence.get("threshold")
+        side = "" if limit is None else f" ({evidence['comparison']} {number(limit)})"
+        parts.append(f"{evidence['quantity']} {number(evidence['value'])}{side}")
+    parts += [f"{name} {number(value)}" for name, value in evidence["numbers"].items() if value is not None]
+    parts += [f"{name} {text}" for name, text in evidence["facts"].items()]
+    return ", ".join(parts)
 
 
 def result_rows(job: Job) -> dict[str, str]:

@@ -7,11 +7,13 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from api import verdict_answers
 from api.answers import JobAnswer
 from api.dashboard import tables
 from api.dashboard.formats import duration, figure, words
 from api.dashboard.job_lines import metric_text, took
 from api.dashboard.static_files import PLOTLY
+from api.dashboard.verdict_lines import verdict_lines
 from api.dependencies import Door
 from api.routes.diagnostics import summarized
 from api.routes.events import EventAnswer
@@ -47,6 +49,7 @@ def job_view(session: Session, job_id: str, door: Door) -> dict[str, Any]:
         "device": (attempts[-1].device if attempts else None) or resolved["resources"]["device"],
         "took": took(job, now=time.time()),
         "best_text": _best_text(job),
+        "verdicts": verdict_lines(verdict_answers.of_job(session, row).data),
         "result_table": tables.result_table(job, diagnostics),
         "bill_table": tables.bill_table(cost, diagnostics),
         "layer_table": tables.layer_table(diagnostics),

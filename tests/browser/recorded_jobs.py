@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 
 from specs.job import JobSpec
 from specs.reports import SeriesBlock
-from store import artifacts, attempts, events, jobs, logs, series, settlement, workers
+from specs.verdicts import Evidence, Finding, replacing
+from store import artifacts, attempts, events, jobs, logs, series, settlement, verdicts, workers
 
 LAYERS = ("blocks.0", "blocks.1", "blocks.2", "readout")
 STEPS = 600
@@ -38,6 +39,33 @@ RESULT = {
     "cost": COST,
     "weights_sha256": "ab" * 32,
 }
+VANISHING = Finding(
+    code="vanishing",
+    severity="warning",
+    layer="blocks.0",
+    first_step=10,
+    last_step=1600,
+    evidence=Evidence(quantity="grad_norm", value=1e-5, threshold=1e-3, window=10, comparison="below"),
+    remedies=(replacing("Use ReLU.", {"/network/activation": "relu", "/network/dropout": 0.0}),),
+)
+RATE = Finding(
+    code="lr_too_high",
+    severity="error",
+    layer="blocks.1",
+    first_step=1,
+    last_step=20,
+    evidence=Evidence(quantity="update_ratio", value=0.513, threshold=0.1, window=3),
+    remedies=(replacing("Lower the learning rate tenfold.", {"/optimizer/lr": 1e-5}, saving_bytes=1 << 20),),
+)
+NOT_FINITE = Finding(
+    code="nonfinite",
+    severity="error",
+    layer="readout",
+    first_step=420,
+    last_step=420,
+    evidence=Evidence(quantity="output", value=None, numbers={"row": 3.0}, facts={"tensor": "output", "kind": "nan"}),
+    remedies=(replacing("Clip nothing.", {"/optimizer/clip_grad_norm": None}),),
+)
 MEASURED = {"overhead_share": 0.0087, "norms_every_steps": 5, "alignment_every_steps": 50}
 
 
@@ -79,6 +107,12 @@ def train(session: Session, key: tuple[str, int], *, after: int, to: int, lost_f
     events.append(session, key[0], type="progress", detail=progress, attempt=key[1])
     detail = {"split": "validation", "step": to, "epoch": 1, "metrics": {"loss": 0.2, "accuracy": 0.95}}
     events.append(session, key[0], type="evaluation", detail=detail, attempt=key[1])
+
+
+def find_faults(session: Session, key: tuple[str, int]) -> None:
+    """A cause with a remedy, found after its symptom, and numbers that were not finite."""
+    for finding in (VANISHING, RATE, NOT_FINITE):
+        verdicts.record(session, *key, finding.model_dump(mode="json"))
 
 
 def finish(session: Session, key: tuple[str, int], folder: Path) -> None:

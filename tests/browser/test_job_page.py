@@ -92,6 +92,38 @@ def test_page_says_the_same_before_its_scripts_run(service: Service, browser: Br
     assert shown[0] == shown[1]
 
 
+def test_verdicts_say_the_same_before_scripts_run_and_a_button_tries_the_remedy(
+    service: Service, browser: Browser, watched: Watched
+) -> None:
+    key = running_job(service, to=100)
+    with service.database.writing.begin() as session:
+        recorded_jobs.find_faults(session, key)
+    plain = browser.new_context(java_script_enabled=False).new_page()
+    plain.goto(f"{service.url}/jobs/{key[0]}")
+    before = [item.inner_text() for item in plain.locator(".verdicts > li").all()]
+    assert [text.splitlines()[0] for text in before] == [
+        "error lr too high blocks.1, steps 1 to 20",
+        "error nonfinite readout, step 420, explained by: lr too high",
+        "warning vanishing blocks.0, steps 10 to 1\u202f600, explained by: lr too high",
+    ]
+    assert "update ratio 0.5130, above 0.1000 over 3 points" in before[0]
+    assert "Lower the learning rate tenfold. /optimizer/lr = 1.00e-5. Frees about 1.0 MiB." in before[0]
+    plain.context.close()
+    watched.open(f"/jobs/{key[0]}")
+    page = watched.page
+    buttons = page.get_by_role("button", name="Try it")
+    expect(buttons).to_have_count(3)
+    after = [item.inner_text().replace(" Try it", "") for item in page.locator(".verdicts > li").all()]
+    assert [text.split() for text in after] == [text.split() for text in before]
+    watched.screenshot("job_verdicts")
+    buttons.first.click()
+    page.wait_for_url(lambda url: "/jobs/job_" in url and key[0] not in url)
+    expect(page.locator(".facts")).to_contain_text(key[0])
+    page.goto(f"{service.url}/jobs/{key[0]}")
+    expect(page.locator(".tried")).to_have_text("Lower the learning rate tenfold: has not ended yet")
+    watched.assert_clean()
+
+
 def test_running_job_is_followed_to_its_end_without_losing_the_zoom(service: Service, watched: Watched) -> None:
     key = running_job(service, to=200)
     watched.open(f"/jobs/{key[0]}")

@@ -9,6 +9,7 @@ import { showActions, wireActions } from "./job_actions.js";
 import { bestText, done, progressText } from "./job_lines.js";
 import { Log } from "./job_log.js";
 import { attemptTable, billTable, eventTable, fileTable, layerTable, resultTable } from "./job_tables.js";
+import { VerdictList } from "./verdict_list.js";
 
 const SHORTEST_MS = 1500;
 const LONGEST_MS = 5000;
@@ -23,6 +24,7 @@ const charts = new Charts(jobId, page.dataset.plotly);
 const log = new Log(jobId);
 const field = (name) => page.querySelector(`[data-field=${name}]`);
 const trouble = document.getElementById("trouble");
+const verdicts = new VerdictList(document.getElementById("verdicts"), jobId, { refused: showTrouble });
 
 let job = null;
 let dirty = true;
@@ -115,7 +117,7 @@ async function refresh() {
   dirty = false;
   readAt = Date.now();
   showJob(await read(`/v1/jobs/${jobId}`));
-  await Promise.all([charts.refresh(), showResults(), showFiles(), log.refresh()]);
+  await Promise.all([charts.refresh(), showResults(), showFiles(), verdicts.refresh(), log.refresh()]);
 }
 
 /** Looks again when something happened, or after a quiet while; slower where answers are slow. */
