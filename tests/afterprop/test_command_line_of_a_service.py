@@ -76,6 +76,16 @@ def test_show_and_list_know_the_job(afterprop: Any) -> None:
     assert job_id in afterprop("list").stdout
 
 
+def test_show_tells_what_is_wrong_and_what_would_mend_it(afterprop: Any, client: Client) -> None:
+    job_id = client.jobs.wait(client.jobs.create(DIVERGES)["id"])["id"]
+    shown = afterprop("show", job_id).stdout
+    verdicts = json.loads(afterprop("show", job_id, "--json").stdout)["verdicts"]
+    assert "nonfinite" in [verdict["code"] for verdict in verdicts]
+    for verdict in verdicts:
+        assert f"{verdict['code']} in {verdict['layer'] or 'the whole network'}" in shown
+        assert all(remedy["title"] in shown for remedy in verdict["remedies"])
+
+
 def test_pause_resume_and_cancel_are_asked_for(afterprop: Any, client: Client) -> None:
     job_id = json.loads(afterprop("submit", "-", "--json", text=json.dumps(ENDLESS)).stdout)["id"]
     next(event for event in client.jobs.events(job_id) if event.type == "progress")

@@ -140,13 +140,15 @@ class History:
 
     def extend(
         self, quantity: str, layer: str | None, split: str, steps: Iterable[int], values: Iterable[float]
-    ) -> None:
-        """Takes points in that are not judged yet."""
+    ) -> int:
+        """Takes points in that are not judged yet; how many the series had before."""
         key = quantity, layer, split
         track = self._tracks.get(key)
         if track is None:
             track = self._tracks[key] = Track(quantity, layer)
+        before = track.count
         track.extend(steps, values)
+        return before
 
     def advance(self, step: int) -> None:
         """Shows all points up to ``step``."""

@@ -21,8 +21,8 @@ from worker.diagnostics.verdicts.verdict import VerdictRule
 
 BUDGET_SHARE: Final = 0.1
 """Of what measuring may cost."""
-ALWAYS_ASKED_AT: Final = (1, 2, 3, 4, 5, 10)
-"""Numbers of logged points at which the rules are asked whatever it costs: some faults show in the first ones alone."""
+FIRST_POINTS: Final = 5
+"""Points of each series at which the rules are asked whatever it costs: some faults show in the first ones alone."""
 
 
 @final
@@ -72,15 +72,15 @@ class Judge:
         ``training_s`` counts all training so far: what judging may cost is a share of it.
         """
         started = time.perf_counter()
-        grid = self._take_in(series)
+        steps, early = self._take_in(series)
         self._history.share_done = share_done
-        if grid:
-            self._asked.step_takes(max(0.0, training_s - self._training_s) / len(grid))
+        if steps:
+            self._asked.step_takes(max(0.0, training_s - self._training_s) / len(steps))
             self._training_s = training_s
         changed, self._noted = self._noted, {}
-        for step in grid:
+        for step in steps:
             self._points += 1
-            if step == grid[-1] or self._points in ALWAYS_ASKED_AT or self._asked.due(self._points, last=False):
+            if step == steps[-1] or step in early or self._asked.due(self._points, last=False):
                 self._ask(step, changed)
         self._history.forget()
         self.spent_s += time.perf_counter() - started
@@ -95,23 +95,28 @@ class Judge:
         """Takes in what was found elsewhere; ``judge`` hands it on."""
         self._noted[finding.code, finding.layer] = self._merged(finding)
 
-    def _take_in(self, series: SeriesBuffer) -> list[int]:
-        """All points that any rule needs; the steps of the logged ones."""
-        grid: list[int] = []
+    def _take_in(self, series: SeriesBuffer) -> tuple[list[int], set[int]]:
+        """All points that any rule needs: their steps, and those that are among the first of a series."""
+        measured: set[int] = set()
+        early: set[int] = set()
         for quantity, layer, split, steps, values in series.open_points():
-            if quantity == "loss" and layer is None and split == "train":
-                grid = list(steps)
             if quantity in self._needs:
-                self._history.extend(quantity, layer, split or "train", steps, values)
-        return grid
+                before = self._history.extend(quantity, layer, split or "train", steps, values)
+                measured.update(steps)
+                early.update(steps[: max(0, FIRST_POINTS - before)])
+        return sorted(measured), early
 
     def _ask(self, step: int, changed: dict[tuple[str, str | None], Finding]) -> None:
         started = time.perf_counter()
         self._history.advance(step)
         for rule in self._rules:
             finding = rule.judge(self._history)
-            if finding is not None:
-                changed[finding.code, finding.layer] = self._merged(finding)
+            if finding is None:
+                continue
+            key = finding.code, finding.layer
+            earlier, merged = self._found.get(key), self._merged(finding)
+            if merged != earlier:
+                changed[key] = merged
         self._asked.took(time.perf_counter() - started)
 
     def _merged(self, finding: Finding) -> Finding:
