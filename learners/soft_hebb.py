@@ -73,19 +73,24 @@ class SoftHebb(Learner):
         return [*hebbian, ParameterGroup("readout", tuple(self.network.readout.parameters()), None)]
 
     def update(self, batch: Batch, context: UpdateContext) -> StepReport:
-        x, lengths_of_blocks, uses = batch.x, [], []
+        x, lengths_of_blocks, uses, concentrations = batch.x, [], [], []
         with torch.no_grad():
             for block in self._blocks:
                 x, seen, drive = self._pass(block, x)
                 synapse = block.synapse
-                change, use = self._change(synapse, seen, drive)
-                context.write((synapse.weight,), (-change,))
-                uses.append(use)
+                y = self._won(seen, drive)
+                context.write((synapse.weight,), (-self._change(synapse, seen, drive, y),))
+                uses.append(use(y))
+                concentrations.append(concentration(y))
                 lengths_of_blocks.append(lengths(synapse.weight).mean())
         loss = self.task.loss(self._scores(x), batch.y)
         context.backward(loss, self.groups()[-1].parameters)
         share = 0.5 + 0.5 / len(self.network.stages)
-        quantities = {"weight_length": torch.stack(lengths_of_blocks), "unit_use": torch.stack(uses)}
+        quantities = {
+            "weight_length": torch.stack(lengths_of_blocks),
+            "unit_use": torch.stack(uses),
+            "win_concentration": torch.stack(concentrations),
+        }
         return StepReport(loss.detach(), 1.0, share, quantities)
 
     def _pass(self, block: PlainBlock, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -117,18 +122,17 @@ class SoftHebb(Learner):
         x = x - x.mean(own, keepdim=True)
         return x * (x.square().mean(own, keepdim=True) * synapse.weight[0].numel()).clamp(min=SMALLEST).rsqrt()
 
-    def _change(self, synapse: Synapse, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-        """dw [like the weight], a mean over rows and places; and the share of the units that win, by the exponential of
-        the entropy of their mean y."""
+    def _won(self, x: Tensor, u: Tensor) -> Tensor:
+        """y, what each unit wins of each row and place."""
+        return torch.softmax(self.spec.inverse_temperature * u.to(x.dtype), dim=1).to(x.dtype)
+
+    def _change(self, synapse: Synapse, x: Tensor, u: Tensor, y: Tensor) -> Tensor:
+        """dw [like the weight], a mean over rows and places."""
         weight, u = synapse.weight, u.to(x.dtype)
-        y = torch.softmax(self.spec.inverse_temperature * u, dim=1).to(x.dtype)
-        places = [axis for axis in range(u.dim()) if axis != 1]
         towards = synapse.correlate(x, y)[0]
-        forgotten_O = (y * u).sum(places)
+        forgotten_O = (y * u).sum(places(u))
         rate_O = (1 - lengths(weight)).abs() ** self.spec.rate_exponent / (u.numel() / u.shape[1])
-        won_O = y.mean(places)
-        use = torch.special.entr(won_O).sum().exp() / len(won_O)
-        return (towards - per_unit(forgotten_O, weight) * weight) * per_unit(rate_O, weight), use
+        return (towards - per_unit(forgotten_O, weight) * weight) * per_unit(rate_O, weight)
 
     def _scores(self, x: Tensor) -> Tensor:
         if self.spec.normalize_inputs:
@@ -153,6 +157,24 @@ def lengths(weight: Tensor) -> Tensor:
     """The length [O] of every unit's weight vector."""
     length_O: Tensor = weight.flatten(1).norm(dim=1)
     return length_O
+
+
+def places(y: Tensor) -> list[int]:
+    """All axes but that of the units."""
+    return [axis for axis in range(y.dim()) if axis != 1]
+
+
+def use(y: Tensor) -> Tensor:
+    """Share of the units that win, by the exponential of the entropy of their mean y."""
+    won_O = y.mean(places(y))
+    share: Tensor = torch.special.entr(won_O).sum().exp() / len(won_O)
+    return share
+
+
+def concentration(y: Tensor) -> Tensor:
+    """How few units win a row: 1 where all win alike, the number of units where one wins."""
+    units = y.shape[1]
+    return y.square().sum() * units * units / y.numel()
 
 
 def per_unit(value_O: Tensor, weight: Tensor) -> Tensor:

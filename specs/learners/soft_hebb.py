@@ -25,7 +25,7 @@ class SoftHebbSpec(Rule):
     uses_backward: ClassVar[Literal["none", "block", "global"]] = "block"
     inside_block: ClassVar[Literal["exact", "none"]] = "none"
     memory_class: ClassVar[Literal["all_activations", "one_block", "inference"]] = "one_block"
-    quantities: ClassVar[dict[str, str]] = {"weight_length": "", "unit_use": "share"}
+    quantities: ClassVar[dict[str, str]] = {"weight_length": "", "unit_use": "share", "win_concentration": ""}
     compute_class: ClassVar[str] = (
         "1 forward pass, one product a block for its change, and the read-out's backward pass"
     )
