@@ -1,14 +1,31 @@
 """The verdicts that there are, root causes first, and which of them explain which."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, Protocol, TypeVar, get_args
+from typing import Literal, NamedTuple, Protocol, TypeVar, cast, get_args
 
 Severity = Literal["info", "warning", "error"]
 VerdictCode = Literal[
-    "nonfinite",
     "memory_bound",
+    "input_scale",
+    "signal_below_precision",
+    "perturbation_too_large",
+    "threshold_off",
+    "exploding",
     "lr_too_high",
+    "collapsed",
+    "not_settled",
+    "nonfinite",
+    "lr_too_low",
+    "dead_units",
+    "saturated",
     "vanishing",
+    "estimate_too_noisy",
+    "misaligned",
+    "grad_spike",
+    "init_loss_off",
+    "diverged",
+    "overfit",
+    "plateau",
 ]
 
 
@@ -27,6 +44,13 @@ class VerdictKind(NamedTuple):
     explains: frozenset[VerdictCode] = frozenset()
 
 
+def codes(text: str) -> frozenset[VerdictCode]:
+    """Several codes, in one string with spaces between them."""
+    wanted = text.split()
+    assert set(wanted) <= set(get_args(VerdictCode)), text
+    return frozenset(cast(list[VerdictCode], wanted))
+
+
 VERDICT_KINDS: tuple[VerdictKind, ...] = (
     VerdictKind(
         "memory_bound",
@@ -35,11 +59,74 @@ VERDICT_KINDS: tuple[VerdictKind, ...] = (
         "what the allocator said",
     ),
     VerdictKind(
+        "input_scale",
+        "inputs",
+        "The rows are far larger, far smaller or farther from zero than weights are drawn for.",
+        "mean and deviation after Amazon SageMaker Debugger's CheckInputImages; limits set on half of the fault suite",
+        codes(
+            "exploding lr_too_high threshold_off not_settled nonfinite lr_too_low dead_units saturated "
+            "vanishing misaligned grad_spike init_loss_off diverged overfit plateau"
+        ),
+    ),
+    VerdictKind(
+        "signal_below_precision",
+        "estimates",
+        "Differences that the rule learns from are lost in rounding.",
+        "arithmetic: a rounding step of the loss, half a one of a nudged state",
+        codes(
+            "lr_too_high perturbation_too_large nonfinite lr_too_low dead_units vanishing estimate_too_noisy "
+            "misaligned diverged plateau"
+        ),
+    ),
+    VerdictKind(
+        "perturbation_too_large",
+        "estimates",
+        "Losses at perturbed weights say nothing of the slope where the weights are.",
+        "share of the loss, set on half of the fault suite",
+        codes(
+            "exploding lr_too_high lr_too_low dead_units vanishing estimate_too_noisy misaligned init_loss_off "
+            "diverged plateau"
+        ),
+    ),
+    VerdictKind(
+        "threshold_off",
+        "competition",
+        "Goodness of real and of false rows alike is far from the threshold between them.",
+        "Hinton 2022, arXiv 2212.13345: a threshold that both sides can reach; factor set here",
+        codes("exploding lr_too_low dead_units vanishing plateau"),
+    ),
+    VerdictKind(
+        "exploding",
+        "signal",
+        "Gradients are hundreds of times too large, or grow that much towards the input.",
+        "Pascanu, Mikolov and Bengio 2013, arXiv 1211.5063; limits set on half of the fault suite",
+        codes(
+            "lr_too_high nonfinite dead_units saturated vanishing misaligned grad_spike init_loss_off diverged plateau"
+        ),
+    ),
+    VerdictKind(
         "lr_too_high",
         "learning_rate",
         "Steps are so large that they replace the weights instead of moving them.",
-        "100 times the update ratio of 1e-3 that the CS231n notes advise",
-        frozenset({"nonfinite", "vanishing"}),
+        "250 times the update ratio of 1e-3 that the CS231n notes advise, or one step of the weights' own size",
+        codes(
+            "threshold_off collapsed not_settled nonfinite dead_units saturated vanishing estimate_too_noisy "
+            "misaligned grad_spike init_loss_off diverged overfit plateau"
+        ),
+    ),
+    VerdictKind(
+        "collapsed",
+        "competition",
+        "All units of a block win alike and move towards the same mean row.",
+        "Journe et al. 2023, arXiv 2209.11883: competition needs few winners; limit set here",
+        codes("lr_too_low dead_units plateau"),
+    ),
+    VerdictKind(
+        "not_settled",
+        "settling",
+        "Inference ended before it came to rest, or above where it began.",
+        "descent cannot end above its start; residual set on half of the fault suite",
+        codes("nonfinite dead_units saturated vanishing misaligned diverged plateau"),
     ),
     VerdictKind(
         "nonfinite",
@@ -48,10 +135,79 @@ VERDICT_KINDS: tuple[VerdictKind, ...] = (
         "found by replaying the step's batch",
     ),
     VerdictKind(
+        "lr_too_low",
+        "learning_rate",
+        "Steps hardly move the weights, and the loss hardly falls.",
+        "a fiftieth of the update ratio of 1e-3 that the CS231n notes advise",
+        codes("threshold_off estimate_too_noisy plateau"),
+    ),
+    VerdictKind(
+        "dead_units",
+        "units",
+        "Most units of a layer are zero on every row.",
+        "share after Amazon SageMaker Debugger's DeadRelu, raised on half of the fault suite",
+        codes("vanishing lr_too_low misaligned plateau"),
+    ),
+    VerdictKind(
+        "saturated",
+        "units",
+        "Most answers of a layer are where its nonlinearity is flat.",
+        "Amazon SageMaker Debugger's SaturatedActivation",
+        codes("vanishing misaligned plateau"),
+    ),
+    VerdictKind(
         "vanishing",
         "signal",
-        "The training signal of the first layer is a thousand times below the largest.",
-        "ratio set here; mean |g| below 1e-7 after Amazon SageMaker Debugger's VanishingGradient",
+        "A layer's training signal is ten thousand times below the largest, or nothing.",
+        "ratio set on half of the fault suite; mean |g| below 1e-7 after Amazon SageMaker Debugger's VanishingGradient",
+        codes("misaligned estimate_too_noisy plateau"),
+    ),
+    VerdictKind(
+        "estimate_too_noisy",
+        "estimates",
+        "Too few directions are tried for a step to point along the gradient, and the loss stays.",
+        "the expected cosine of a correct estimate; limit set here",
+        codes("misaligned plateau"),
+    ),
+    VerdictKind(
+        "misaligned",
+        "alignment",
+        "A layer's steps point against the gradient at probe after probe.",
+        "Lillicrap et al. 2016: within 90 degrees of the gradient",
+        codes("diverged plateau"),
+    ),
+    VerdictKind(
+        "grad_spike",
+        "signal",
+        "Single batches have a gradient many times the usual one.",
+        "Kumar, Owen, Chowdhury and Güra 2025 (ZClip), arXiv 2504.02507: outliers of the norm; factor set here",
+        codes("diverged plateau"),
+    ),
+    VerdictKind(
+        "init_loss_off",
+        "loss",
+        "The first loss is several times that of a guess.",
+        "the CS231n notes' check of the loss at chance; factor set on half of the fault suite",
+        codes("diverged"),
+    ),
+    VerdictKind(
+        "diverged",
+        "loss",
+        "The loss is far above where it began.",
+        "twice the first loss over a window, set here",
+        codes("overfit plateau"),
+    ),
+    VerdictKind(
+        "overfit",
+        "loss",
+        "The validation loss rises while the training loss has halved.",
+        "ratios after Amazon SageMaker Debugger's Overfit, whose 1.10 condemned healthy runs",
+    ),
+    VerdictKind(
+        "plateau",
+        "loss",
+        "A good part of the budget is spent and the loss is where it began.",
+        "2 % after Amazon SageMaker Debugger's LossNotDecreasing",
     ),
 )
 """Root causes first: of two verdicts the earlier one is served first."""

@@ -1,0 +1,62 @@
+"""Whether what a rule writes points along the gradient of the loss."""
+
+from statistics import fmean
+from typing import ClassVar, Final
+
+from specs.verdict_kinds import VerdictCode
+from specs.verdicts import Finding, Remedy, replacing
+from worker.diagnostics.verdicts.history import Case, History
+from worker.diagnostics.verdicts.remedies import other_rate
+from worker.diagnostics.verdicts.verdict import VerdictRule
+
+PROBES: Final = 5
+UPHILL: Final = -0.05
+"""Cosine averaged over probes: beyond 90 degrees a step raises the loss (Lillicrap et al. 2016)."""
+NOT_YET: Final = 0.1
+"""Share of the budget in which feedback may still be aligning."""
+
+
+class Misaligned(VerdictRule):
+    """A layer's steps point against the gradient at probe after probe."""
+
+    code: ClassVar[VerdictCode] = "misaligned"
+    needs: ClassVar[frozenset[str]] = frozenset({"alignment_cosine"})
+
+    def unfit(self, case: Case) -> str | None:
+        """A layer with an objective of its own need not follow the loss."""
+        return "own_objective" if case.rule.exactness == "own_objective" else None
+
+    def judge(self, history: History) -> Finding | None:
+        """Names the layer that points farthest away."""
+        if history.share_done < NOT_YET:
+            return None
+        tracks = [
+            track
+            for track in history.by_layer("alignment_cosine").values()
+            if len(track) >= PROBES and fmean(track.values(PROBES)) < UPHILL
+        ]
+        if not tracks:
+            return None
+        worst = min(tracks, key=lambda track: fmean(track.values(PROBES)))
+        return self.found(
+            worst,
+            value=fmean(worst.values(PROBES)),
+            threshold=UPHILL,
+            window=PROBES,
+            comparison="below",
+            remedies=tuple(_truer(history.case)),
+        )
+
+
+def _truer(case: Case) -> list[Remedy]:
+    rule = case.rule
+    remedies = []
+    for field in ("feedback_scale", "projection_scale", "noise_scale", "target_rate", "nudging_strength"):
+        if field in type(rule).model_fields:
+            default = type(rule).model_fields[field].default
+            remedies.append(replacing(f"Set {field} to its usual value.", {f"/learner/{field}": default}))
+    if (steps := getattr(rule, "num_free_steps", None)) is not None:
+        remedies.append(replacing("Let the free phase settle.", {"/learner/num_free_steps": 4 * steps}))
+    if "feedback" in type(rule).model_fields and rule.kind == "feedback_alignment":  # type: ignore[attr-defined]
+        remedies.append(replacing("Let the feedback learn.", {"/learner/feedback": "kolen_pollack"}))
+    return [*remedies, other_rate(case, "Lower the learning rate tenfold.", case.learning_rate / 10)]

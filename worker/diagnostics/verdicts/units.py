@@ -1,0 +1,66 @@
+"""Units that do not answer any more, or answer the same to everything."""
+
+from collections.abc import Iterator
+from typing import ClassVar, Final
+
+from specs.verdict_kinds import VerdictCode
+from specs.verdicts import Finding, Remedy, replacing
+from worker.diagnostics.verdicts.history import Case, History
+from worker.diagnostics.verdicts.measures import CONFIRMED
+from worker.diagnostics.verdicts.remedies import other_rate
+from worker.diagnostics.verdicts.verdict import VerdictRule
+
+DEAD: Final = 0.8
+"""Amazon SageMaker Debugger's DeadRelu warns at half; narrow layers of the suite's healthy runs lose two fifths of
+their units, and Forward-Forward's, which wants few to answer, more than half."""
+SATURATED: Final = 0.5
+"""Amazon SageMaker Debugger's SaturatedActivation."""
+
+
+class DeadUnits(VerdictRule):
+    """Most units of a layer are zero on every row of the probe batch."""
+
+    code: ClassVar[VerdictCode] = "dead_units"
+    needs: ClassVar[frozenset[str]] = frozenset({"dead_share"})
+
+    def judge(self, history: History) -> Finding | None:
+        """Names the lowest such layer: those above it follow."""
+        return _lowest_above(self, history, "dead_share", DEAD, tuple(_awake(history.case)))
+
+
+class Saturated(VerdictRule):
+    """Most answers of a layer are where its nonlinearity is flat."""
+
+    code: ClassVar[VerdictCode] = "saturated"
+    needs: ClassVar[frozenset[str]] = frozenset({"saturated_share"})
+
+    def judge(self, history: History) -> Finding | None:
+        """Names the lowest such layer."""
+        remedies = (
+            replacing("Normalise every layer.", {"/network/norm": "layer"}),
+            replacing("Use ReLU, which is flat on one side alone.", {"/network/activation": "relu"}),
+            replacing("Draw the first weights smaller.", {"/network/init": "xavier"}),
+        )
+        return _lowest_above(self, history, "saturated_share", SATURATED, remedies)
+
+
+def _lowest_above(
+    rule: VerdictRule, history: History, quantity: str, limit: float, remedies: tuple[Remedy, ...]
+) -> Finding | None:
+    for track in history.by_layer(quantity).values():
+        values = track.values(CONFIRMED)
+        if len(values) == CONFIRMED and min(values) > limit:
+            return rule.found(track, value=values[-1], threshold=limit, window=CONFIRMED, remedies=remedies)
+    return None
+
+
+def _awake(case: Case) -> Iterator[Remedy]:
+    network = case.spec.network
+    if getattr(network, "init", None) == "zeros":
+        yield replacing(
+            "Draw the first weights at random: units that start at zero stay there.", {"/network/init": "default"}
+        )
+    if getattr(network, "threshold", 0.0) > 1:
+        yield replacing("Lower the threshold above which a unit spikes.", {"/network/threshold": 1.0})
+    yield other_rate(case, "Lower the learning rate tenfold.", case.learning_rate / 10)
+    yield replacing("Use leaky ReLU, which is nowhere flat.", {"/network/activation": "leaky_relu"})
