@@ -49,3 +49,9 @@ def test_import_leaves_no_torch(module: str) -> None:
 def test_python_files_name_what_they_hold() -> None:
     vague = {"utils", "util", "helper", "helpers", "manager", "core", "common", "data", "info", "misc"}
     assert [path for path in python_files() if path.stem in vague] == []
+
+
+def test_test_files_have_names_of_their_own() -> None:
+    """Two of one name in folders without a package cannot be collected together."""
+    names = [path.name for path in TRACKED if path.is_relative_to(ROOT / "tests") and path.suffix == ".py"]
+    assert sorted(name for name in set(names) if names.count(name) > 1 and name != "conftest.py") == []
