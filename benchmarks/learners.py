@@ -30,6 +30,7 @@ class Row:
     optimizer: dict[str, Any] = field(default_factory=lambda: {"kind": "adam", "lr": 0.001})
     batch_size: int = 100
     threads: int = 1
+    precision: str = "float32"
 
     def job(self, seed: int) -> dict[str, Any]:
         """The body of the POST."""
@@ -39,13 +40,21 @@ class Row:
             "network": {"kind": "mlp", "hidden": list(self.hidden), **self.network},
             "learner": self.learner,
             "optimizer": self.optimizer,
-            "training": {"budget": budget, "batch_size": self.batch_size, "seed": seed},
+            "training": {"budget": budget, "batch_size": self.batch_size, "seed": seed, "precision": self.precision},
             "resources": {"threads": self.threads},
         }
 
 
 BOUNDED = {"activation": "hard_sigmoid"}
-FORWARD_FORWARD = {"kind": "adam", "lr": 0.002, "schedule": {"kind": "linear", "steps": 7000}}
+FORWARD_FORWARD = {
+    "kind": "forward_forward",
+    "negatives": "hard_label",
+    "label_scale": 5.0,
+    "goodness_scale": 30.0,
+    "predict": "readout",
+}
+FALLING = {"kind": "adam", "lr": 0.004, "schedule": {"kind": "linear", "steps": 2000, "final_factor": 0.05}}
+SLOWLY_FALLING = {"kind": "adam", "lr": 0.002, "schedule": {"kind": "linear", "steps": 7000}}
 DESCENT = {"kind": "sgd", "lr": 0.1}
 FINE_TUNING: dict[str, Any] = {
     "kind": "hybrid",
@@ -71,8 +80,34 @@ ROWS: dict[str, Row] = {
         batch_size=50,
     ),
     "predictive_coding": Row({"kind": "predictive_coding"}, 60.0, 0.965),
-    "forward_forward": Row(
-        {"kind": "forward_forward"}, 60.0, 0.97, hidden=(512, 512), optimizer=FORWARD_FORWARD, threads=2
+    "forward_forward": Row(FORWARD_FORWARD, 60.0, 0.97, hidden=(512, 512), optimizer=FALLING, precision="bfloat16"),
+    # What each part of that setting is worth, and the setting before it.
+    "forward_forward_even_labels": Row(
+        {**FORWARD_FORWARD, "negatives": "wrong_label"},
+        60.0,
+        0.97,
+        hidden=(512, 512),
+        optimizer=FALLING,
+        precision="bfloat16",
+    ),
+    "forward_forward_by_goodness": Row(
+        {**FORWARD_FORWARD, "predict": "goodness"},
+        60.0,
+        0.97,
+        hidden=(512, 512),
+        optimizer=FALLING,
+        precision="bfloat16",
+    ),
+    "forward_forward_small_labels": Row(
+        {"kind": "forward_forward"}, 60.0, 0.97, hidden=(512, 512), optimizer=SLOWLY_FALLING, threads=2
+    ),
+    "forward_forward_long": Row(
+        FORWARD_FORWARD,
+        30,
+        0.985,
+        hidden=(1000, 1000, 1000),
+        optimizer={"kind": "adam", "lr": 0.002, "schedule": {"kind": "linear"}},
+        precision="bfloat16",
     ),
     "pepita": Row(
         {"kind": "pepita"},
