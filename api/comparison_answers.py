@@ -42,6 +42,16 @@ class ComparisonSummary(BaseModel):
     version: int
 
 
+class SearchedRange(BaseModel):
+    """A setting that is tuned, and between what."""
+
+    pointer: str = Field(description="JSON pointer into the job spec")
+    low: Number
+    high: Number
+    log: bool = Field(description="searched on a logarithmic scale")
+    posted: Number
+
+
 class ArmAnswer(BaseModel):
     """One thing that is compared."""
 
@@ -50,7 +60,10 @@ class ArmAnswer(BaseModel):
     tuned_as: str | None = Field(description="the arm whose settings it takes; null: its own")
     learner: dict[str, Any]
     optimizer: dict[str, Any]
-    trials: list[dict[str, Number]] = Field(description="settings tried, by JSON pointer; the first is as posted")
+    space: list[SearchedRange] = Field(description="where its settings are searched; empty: nothing is tuned")
+    trials: list[dict[str, Number]] = Field(
+        description="settings tried so far, by JSON pointer; the first is as posted"
+    )
     chosen: dict[str, Number] | None = Field(description="what tuning chose; null before, or untuned")
 
 
@@ -129,6 +142,7 @@ def comparison_answer(row: Comparison, found: Sequence[Row], counts: dict[str, i
 def _arm(arm: dict[str, Any], chosen: dict[str, Any] | None) -> dict[str, Any]:
     job = arm["job"]
     kept = {name: arm[name] for name in ("name", "role", "tuned_as", "trials")}
+    kept["space"] = arm.get("space", [])
     settings = None if chosen is None else chosen.get(arm["name"])
     return {**kept, "learner": job["learner"], "optimizer": job["optimizer"], "chosen": settings}
 

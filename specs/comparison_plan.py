@@ -1,18 +1,19 @@
 """What a comparison will run: its arms, each a whole job, with their trials. Controls are always among them.
 
-A plan is plain JSON: it is made at the door, stored with the comparison, and read by whoever advances it.
+A plan is plain JSON: it is made at the door, stored with the comparison, and read by whoever advances it. What grows
+afterwards are the trials of its arms: the first one is as posted, and what is tried next follows from those that ended.
 """
 
 import json
 import random
 from collections.abc import Iterator
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
+from specs.comparison_trials import space
 from specs.comparisons import ComparedLearner, ComparisonSpec
 from specs.compatibility import kind_of
 from specs.data_sources import known_signature
@@ -20,7 +21,6 @@ from specs.job import JobSpec
 from specs.learners import LEARNER_SPECS
 from specs.power import power, seeds_for
 from specs.rule import Rule
-from specs.search import shares
 
 REFERENCE = "backprop"
 ALPHA = 0.05
@@ -44,7 +44,7 @@ class Arm:
 
 
 def plan(spec: ComparisonSpec) -> dict[str, Any]:
-    """The arms and their trials, what was left out and why, and the power. PydanticCustomError: an arm cannot train."""
+    """The arms, their search spaces, what was left out and why, the power. PydanticCustomError: an arm cannot train."""
     arms: list[dict[str, Any]] = []
     left_out: list[dict[str, str]] = []
     for arm in _by_depth(spec) if spec.template == "memory_by_depth" else _named(spec):
@@ -62,7 +62,8 @@ def plan(spec: ComparisonSpec) -> dict[str, Any]:
                 "role": arm.role,
                 "tuned_as": arm.tuned_as,
                 "job": job.resolved(),
-                "trials": _trials(spec, arm, job),
+                "space": (searched := _space(spec, arm, job)),
+                "trials": [{}] if searched else [],
             }
         )
     if not arms or arms[0]["role"] != "reference":
@@ -206,37 +207,11 @@ def _job(spec: ComparisonSpec, arm: Arm) -> JobSpec:
     return JobSpec.model_validate_json(json.dumps(fields))
 
 
-def _trials(spec: ComparisonSpec, arm: Arm, job: JobSpec) -> list[dict[str, float]]:
-    """Settings by pointer: none for the first trial, which is as posted; no trials where nothing is tuned."""
+def _space(spec: ComparisonSpec, arm: Arm, job: JobSpec) -> list[dict[str, Any]]:
+    """Where the arm is tuned; empty where nothing is."""
     if spec.tuning is None or arm.tuned_as is not None:
         return []
-    space = type(arm.entry.learner).search_space
-    resolved = job.resolved()
-    found: list[dict[str, float]] = [{}]
-    for trial in range(1, spec.tuning.trials):
-        point = shares(trial, len(space), seed=spec.tuning.sampler_seed)
-        found.append({r.pointer: r.at(u, _read(resolved, r.pointer)) for r, u in zip(space, point, strict=True)})
-        JobSpec.model_validate_json(json.dumps(with_settings(resolved, found[-1])))
-    return found
-
-
-def with_settings(job: dict[str, Any], settings: dict[str, float]) -> dict[str, Any]:
-    """The job with these settings in place of its own."""
-    changed = deepcopy(job)
-    for pointer, value in settings.items():
-        *parents, name = pointer.strip("/").split("/")
-        node = changed
-        for part in parents:
-            node = node[part]
-        node[name] = type(node[name])(value) if isinstance(node[name], int) else value
-    return changed
-
-
-def _read(job: dict[str, Any], pointer: str) -> float:
-    node: Any = job
-    for part in pointer.strip("/").split("/"):
-        node = node[part]
-    return float(node)
+    return space(type(arm.entry.learner).search_space, job.resolved())
 
 
 @dataclass(frozen=True)
@@ -255,7 +230,7 @@ def runs(made: dict[str, Any], resolved: dict[str, Any], stage: str) -> Iterator
     for seed in seeds:
         found = []
         for arm in made["arms"]:
-            count = 1 if stage == "final" else len(arm["trials"])
+            count = 1 if stage == "final" else resolved["tuning"]["trials"] if arm["trials"] else 0
             found += [Run(stage, arm["name"], trial, seed) for trial in range(count)]
         random.Random(seed).shuffle(found)  # noqa: S311 - an order, no secret
         yield from found

@@ -109,11 +109,14 @@ else:
 
 
 class TuningSpec(Spec):
-    """The same number of trials for every learner, over its own search space, judged on the validation rows."""
+    """The same number of trials for every learner, over its own search space, judged on the validation rows.
+
+    Optuna's TPE sampler asks for each trial after those before it of the same learner.
+    """
 
     trials: int = Field(default=8, ge=1, le=200, description="settings tried for each learner; the first is as posted")
     seeds: Seeds = Field(default=(TUNING_SEED,), description="of the trials; none of them may be a reported seed")
-    sampler_seed: int = Field(default=0, ge=0, lt=2**63, description="of the points of the search spaces")
+    sampler_seed: int = Field(default=0, ge=0, lt=2**63, description="of Optuna's sampler")
 
 
 class ComparisonSpec(Spec):

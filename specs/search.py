@@ -1,12 +1,10 @@
-"""Search spaces: which settings of a learner are tuned, and the points of a space, spread evenly and replayable."""
+"""Search spaces: which settings of a learner a comparison tunes, and where their values lie."""
 
-import random
+from typing import Any
 
 from pydantic import Field
 
 from specs.kinds import Spec
-
-_PRIMES = (2, 3, 5, 7, 11, 13, 17, 19)
 
 
 class Range(Spec):
@@ -18,28 +16,12 @@ class Range(Spec):
     log: bool = Field(default=True, description="evenly spread on a logarithmic scale")
     relative: bool = Field(default=False, description="low and high are factors on the setting that was posted")
 
-    def at(self, share: float, posted: float) -> float:
-        """The value at ``share`` (0 to 1) of the range, four digits of it: a setting that can be read and repeated."""
-        value = self.low * (self.high / self.low) ** share if self.log else self.low + share * (self.high - self.low)
-        return float(f"{value * posted if self.relative else value:.4g}")
+    def around(self, posted: float) -> dict[str, Any]:
+        """The range as plain JSON, in the setting's own unit: four digits of its bounds, and always with ``posted``."""
+        low, high = (float(f"{bound * (posted if self.relative else 1.0):.4g}") for bound in (self.low, self.high))
+        bounds = {"low": min(low, posted), "high": max(high, posted)}
+        return {"pointer": self.pointer, **bounds, "log": self.log, "posted": posted}
 
 
 LEARNING_RATE = Range(pointer="/optimizer/lr", low=0.1, high=10, relative=True)
 """What every rule has: a tenth to ten times the rate that was posted."""
-
-
-def shares(trial: int, dimensions: int, *, seed: int) -> tuple[float, ...]:
-    """A point of the unit cube: the ``trial``-th of a Halton sequence (1960), shifted by the seed (Cranley and
-    Patterson, 1976). Every prefix of the sequence is spread evenly; a point depends on no other point's result."""
-    shift = random.Random(seed)  # noqa: S311 - a search, no secret
-    return tuple((_halton(trial, _PRIMES[axis]) + shift.random()) % 1.0 for axis in range(dimensions))
-
-
-def _halton(index: int, base: int) -> float:
-    """The radical inverse: the digits of ``index`` in ``base``, mirrored at the point."""
-    value, scale = 0.0, 1.0
-    while index:
-        index, digit = divmod(index, base)
-        scale /= base
-        value += digit * scale
-    return value

@@ -5,21 +5,22 @@ workers that advance the same comparison at once change nothing twice.
 """
 
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import case, func, insert, select, tuple_, update
 from sqlalchemy.orm import Session, defer
 
-from specs.comparison_plan import Run, runs, with_settings
+from specs.comparison_plan import Run, runs
+from specs.comparison_trials import Asked, is_known, with_settings, with_trials
 from store import jobs
 from store.comparison_tables import Comparison, ComparisonRun
 from store.database import now_s
 from store.errors import IllegalTransition, NotFound
 from store.identifiers import new_id
 from store.listing import decode
-from store.tables import TERMINAL, Attempt, Job
+from store.tables import TERMINAL, Job
 
 PRIORITY = -10
 """Of a comparison's jobs: single jobs that come later are not kept waiting by hundreds."""
@@ -160,12 +161,6 @@ def counts(session: Session, comparison_ids: Sequence[str]) -> dict[str, dict[st
     return found
 
 
-def hosts(session: Session, job_ids: Iterable[str]) -> dict[str, str]:
-    """Where each job's last attempt ran."""
-    asked = select(Attempt.job_id, Attempt.host).where(Attempt.job_id.in_(list(job_ids))).order_by(Attempt.number)
-    return {job_id: host for job_id, host in session.execute(asked)}  # noqa: C416  # rows are no pairs to mypy
-
-
 def receipts(session: Session, comparison_id: str) -> dict[str, dict[str, Any] | None]:
     """The receipt of each job."""
     asked = (
@@ -205,19 +200,26 @@ def start_finals(session: Session, comparison_id: str, chosen: Mapping[str, Any]
     return True
 
 
-def top_up(session: Session, comparison_id: str) -> str | None:
-    """Makes the next planned jobs, up to the window; the resource class of what it made."""
+def top_up(session: Session, comparison_id: str, *, trials: Asked | None = None) -> str | None:
+    """Makes the next jobs whose settings are known, up to the window; the resource class of what it made.
+
+    ``trials`` are what tuning tries next; what somebody else added in between stands.
+    """
     row = session.execute(
         select(Comparison)
         .where(Comparison.id == comparison_id, Comparison.status.in_(("tuning", "running")))
         .with_for_update()
+        .execution_options(populate_existing=True)
     ).scalar_one_or_none()
     if row is None:
         return None
+    if trials and row.status == "tuning":
+        row.plan = with_trials(row.plan, trials)
+        row.version += 1
     found = rows(session, comparison_id, stage="tuning" if row.status == "tuning" else "final")
     planned = [Run(run.stage, run.arm, run.trial, run.seed) for run in found if run.status == "planned"]
     under_way = sum(not run.ended for run in found) - len(planned)
-    wanted = planned[: max(0, _window(row) - under_way)]
+    wanted = _known(row, planned)[: max(0, _window(row) - under_way)]
     _queue(session, row, wanted)
     return row.resource_class if wanted else None
 
@@ -254,7 +256,11 @@ def _enter(session: Session, row: Comparison, stage: str) -> None:
             for position, run in enumerate(planned)
         ],
     )
-    _queue(session, row, planned[: _window(row)])
+    _queue(session, row, _known(row, planned)[: _window(row)])
+
+
+def _known(row: Comparison, planned: Sequence[Run]) -> list[Run]:
+    return [run for run in planned if is_known(row.plan, stage=run.stage, arm=run.arm, trial=run.trial)]
 
 
 def _window(row: Comparison) -> int:

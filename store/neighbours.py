@@ -1,4 +1,4 @@
-"""Which jobs ran side by side on one machine."""
+"""Where jobs ran, and which of them ran side by side."""
 
 from collections.abc import Iterable
 
@@ -10,6 +10,12 @@ from store.tables import Attempt
 
 HANDOVER_S = 0.25
 """The next job may be claimed while the last one is being written down: so long they do not count as side by side."""
+
+
+def hosts(session: Session, job_ids: Iterable[str]) -> dict[str, str]:
+    """Where each job's last attempt ran."""
+    asked = select(Attempt.job_id, Attempt.host).where(Attempt.job_id.in_(list(job_ids))).order_by(Attempt.number)
+    return {job_id: host for job_id, host in session.execute(asked)}  # noqa: C416  # rows are no pairs to mypy
 
 
 def beside_others(session: Session, job_ids: Iterable[str]) -> set[str]:

@@ -33,8 +33,18 @@ LEVEL = {"backprop": 0.96, "mono_forward": 0.955, "forward_forward": 0.9, "reado
 COST = {"backprop": 1.0, "mono_forward": 1.1, "forward_forward": 2.5, "readout_only": 0.6}
 STEPS = (10, 20, 30, 40)
 
-Scored = Callable[[str, int], float | str | None]
+Scored = Callable[[str, Any], float | str | None]
 """(arm, seed) -> test accuracy; None: the run diverged; a text: it failed with an error of this kind."""
+
+
+def seed_of(job: dict[str, Any]) -> int:
+    seed: int = job["training"]["seed"]
+    return seed
+
+
+def rate_of(job: dict[str, Any]) -> float:
+    rate: float = job["optimizer"]["lr"]
+    return rate
 
 
 def scored(arm: str, seed: int) -> float | None:
@@ -72,10 +82,10 @@ def created(**changes: Any) -> dict[str, Any]:
     return {"spec": SPEC, **planned, "resource_class": "cpu", "dataset": "digits"}
 
 
-def end_jobs(database: Database, score: Scored = scored) -> int:
-    """Every queued job ends; how many there were."""
+def end_jobs(database: Database, score: Scored = scored, *, of: Callable[[dict[str, Any]], Any] = seed_of) -> int:
+    """Every queued job ends, with a score by its seed, or by what else ``of`` reads; how many there were."""
     ended = 0
-    while end_one(database, score):
+    while end_one(database, score, of=of):
         ended += 1
     return ended
 
@@ -93,7 +103,7 @@ def answered(database: Database, settings: Settings, score: Scored = scored, **c
     raise AssertionError("it did not end")
 
 
-def end_one(database: Database, score: Scored) -> bool:
+def end_one(database: Database, score: Scored, *, of: Callable[[dict[str, Any]], Any] = seed_of) -> bool:
     """The first queued job ends; whether there was one."""
     with database.writing.begin() as session:
         claim = attempts.claim(session, worker_id="wrk_1", host="here", worker_pid=1, resource_class="cpu", lease_s=600)
@@ -102,8 +112,8 @@ def end_one(database: Database, score: Scored) -> bool:
         key = claim.job_id, claim.attempt
         job = jobs.get(session, claim.job_id)
         assert job.name is not None
-        arm, seed = job.name.split(",")[0], job.resolved_spec["training"]["seed"]
-        accuracy = score(arm, seed)
+        arm = job.name.split(",")[0]
+        accuracy = score(arm, of(job.resolved_spec))
         attempts.mark_started(session, *key, step=0, device="cpu", trainer_pid=1, receipt={"versions": {"torch": "2"}})
         if accuracy is None or isinstance(accuracy, str):
             error = {"kind": accuracy or "diverged", "fault": "user", "message": "The loss is NaN.", "step": 3}

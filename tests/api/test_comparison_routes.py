@@ -33,7 +33,7 @@ def test_comparison_is_taken_with_its_plan_and_its_power(http: TestClient) -> No
     assert [arm["name"] for arm in body["arms"]][:3] == ["backprop", "mono_forward", "half"]
     assert 0 < body["power"]["if_seeds_share_nothing"] < body["power"]["if_they_share_half"] < 1
     assert body["power"]["seeds_for_80_percent"] > 3
-    assert body["progress"] == {"runs": 10, "ended": 0, "by_status": {"queued": 10}}
+    assert body["progress"] == {"runs": 10, "ended": 0, "by_status": {"planned": 5, "queued": 5}}
     assert body["resolved_spec"]["resources"]["device"] == "cpu"
     assert {row["arm"] for row in body["rows"]} == {"backprop", "mono_forward", "half", "readout_only"} | {
         "backprop_auxiliary_heads"
@@ -166,7 +166,7 @@ def test_rows_come_as_csv_and_no_other_form(http: TestClient) -> None:
     answer = http.get(f"/v1/comparisons/{comparison_id}", headers={"Accept": "text/csv"})
     rows = list(csv.DictReader(io.StringIO(answer.text)))
     assert len(rows) == 10
-    assert {row["status"] for row in rows} == {"queued"}
+    assert {(row["trial"], row["status"]) for row in rows} == {("0", "queued"), ("1", "planned")}
     assert http.get(f"/v1/comparisons/{comparison_id}", headers={"Accept": "text/xml"}).status_code == 406
 
 
@@ -200,8 +200,8 @@ def test_bundle_holds_specs_rows_receipts_and_protocol_and_is_the_same_again(
     assert len(accuracies) == 4 * 7
     again = http.post("/v1/comparisons", json=json.loads(archive.read("spec.json")))
     assert again.status_code == 202
-    assert [arm["trials"] for arm in again.json()["arms"]] == [
-        arm["trials"] for arm in http.get(f"/v1/comparisons/{comparison_id}").json()["arms"]
+    assert [arm["space"] for arm in again.json()["arms"]] == [
+        arm["space"] for arm in http.get(f"/v1/comparisons/{comparison_id}").json()["arms"]
     ]
 
 

@@ -1,12 +1,14 @@
 """What a comparison takes at the door, and what it plans to run."""
 
 import json
+from itertools import product
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from specs.comparison_plan import plan, runs, with_settings
+from specs.comparison_plan import plan, runs
+from specs.comparison_trials import is_known, with_settings, with_trials
 from specs.comparisons import KINDS, ComparisonSpec
 from specs.job import JobSpec
 
@@ -15,6 +17,7 @@ BASE: dict[str, Any] = {
     "network": {"kind": "mlp", "hidden": [16, 16]},
     "learners": ["mono_forward"],
 }
+BOUNDED: dict[str, Any] = {"kind": "mlp", "hidden": [16, 16], "activation": "sigmoid"}
 CONTROLS = {"readout_only", "backprop_auxiliary_heads", "backprop_checkpointing", "backprop_accumulation"}
 
 
@@ -61,26 +64,43 @@ def test_arms_differ_in_nothing_but_learner_optimizer_and_their_control() -> Non
         assert changed <= ({"learner", "optimizer"} if arm["tuned_as"] is None else {"training"}), arm["name"]
 
 
-def test_every_learner_gets_the_same_points_of_its_space_and_they_are_jobs() -> None:
-    made = plan(compared(tuning={"trials": 6}))
-    factors = set()
+def test_every_learner_is_searched_as_far_around_what_was_posted_and_all_of_it_are_jobs() -> None:
+    made = plan(compared(learners=["mono_forward", "equilibrium_propagation"], network=BOUNDED, tuning={"trials": 6}))
     for arm in made["arms"]:
         if arm["tuned_as"] is not None:
-            assert arm["trials"] == []
+            assert (arm["space"], arm["trials"]) == ([], [])
             continue
-        assert arm["trials"][0] == {}
-        rates = [trial["/optimizer/lr"] / arm["job"]["optimizer"]["lr"] for trial in arm["trials"][1:]]
-        assert all(0.1 <= factor <= 10 for factor in rates)
-        factors.add(tuple(round(factor, 2) for factor in rates))
-        for trial in arm["trials"]:
-            JobSpec.model_validate_json(json.dumps(with_settings(arm["job"], trial)))
-    assert len(factors) == 1
+        assert arm["trials"] == [{}], "the first trial is as posted"
+        rate = arm["space"][0]
+        posted = arm["job"]["optimizer"]["lr"]
+        assert (rate["pointer"], rate["posted"], rate["log"]) == ("/optimizer/lr", posted, True)
+        assert (rate["low"], rate["high"]) == pytest.approx((posted / 10, posted * 10), rel=1e-3)
+        for corner in product(*[(axis["low"], axis["high"]) for axis in arm["space"]]):
+            settings = {axis["pointer"]: bound for axis, bound in zip(arm["space"], corner, strict=True)}
+            JobSpec.model_validate_json(json.dumps(with_settings(arm["job"], settings)))
+
+
+def test_bound_that_no_job_may_have_gives_way_to_what_was_posted() -> None:
+    strong = {"kind": "equilibrium_propagation", "nudging_strength": 5.0}
+    made = plan(compared(learners=[strong], network=BOUNDED))
+    nudge = next(axis for arm in made["arms"] for axis in arm["space"] if axis["pointer"].endswith("nudging_strength"))
+    assert (nudge["low"], nudge["high"], nudge["posted"]) == (1.5, 5.0, 5.0)
+
+
+def test_trials_are_added_once_and_only_in_their_turn() -> None:
+    made = plan(compared(tuning={"trials": 3}))
+    more = with_trials(made, {"backprop": (1, {"/optimizer/lr": 0.5}), "mono_forward": (2, {"/optimizer/lr": 0.5})})
+    trials = {arm["name"]: arm["trials"] for arm in more["arms"]}
+    assert trials["backprop"] == [{}, {"/optimizer/lr": 0.5}]
+    assert trials["mono_forward"] == [{}]
+    again = with_trials(more, {"backprop": (1, {"/optimizer/lr": 0.7})})
+    assert again == more
+    assert is_known(more, stage="tuning", arm="backprop", trial=1)
+    assert not is_known(more, stage="tuning", arm="backprop", trial=2)
 
 
 def test_plan_is_a_function_of_the_spec() -> None:
     assert plan(compared()) == plan(compared())
-    other = plan(compared(tuning={"sampler_seed": 1}))
-    assert other["arms"][0]["trials"][1:] != plan(compared())["arms"][0]["trials"][1:]
 
 
 def test_resolved_spec_is_accepted_again_and_plans_the_same() -> None:

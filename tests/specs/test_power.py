@@ -5,7 +5,6 @@ import pytest
 from scipy import stats
 
 from specs.power import power, seeds_for, t_below, t_quantile
-from specs.search import LEARNING_RATE, shares
 
 
 @pytest.mark.parametrize("freedom", [1, 2, 3, 4, 9, 30, 99])
@@ -40,12 +39,3 @@ def test_more_seeds_find_more_and_the_advice_is_the_least_that_suffices() -> Non
     assert power(gap=2, seeds=needed, alpha=level) >= 0.8 > power(gap=2, seeds=needed - 1, alpha=level)
     assert power(gap=2, seeds=1, alpha=level) == 0.0
     assert seeds_for(gap=0.01, alpha=level) is None
-
-
-def test_points_of_a_space_fill_every_part_of_it() -> None:
-    found = [shares(trial, 2, seed=7) for trial in range(16)]
-    for axis in range(2):
-        assert {int(point[axis] * 4) for point in found} == {0, 1, 2, 3}
-    assert found == [shares(trial, 2, seed=7) for trial in range(16)]
-    assert LEARNING_RATE.at(0.0, 0.02) == 0.002
-    assert LEARNING_RATE.at(0.5, 0.02) == 0.02

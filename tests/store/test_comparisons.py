@@ -73,7 +73,14 @@ def test_tuning_is_queued_first_then_all_seeds_of_all_arms_with_what_was_chosen(
     comparison_id = made(database)
     assert status(database, comparison_id) == "tuning"
     assert [run.stage for run in rows(database, comparison_id)] == ["tuning"] * (2 * TUNED)
-    assert end_all(database) == 2 * TUNED
+    assert end_all(database) == TUNED, "the second trial of each arm waits for its settings"
+    with database.writing.begin() as session:
+        trials = {run.arm: (1, {"/optimizer/lr": 0.05}) for run in comparisons.rows(session, comparison_id)}
+        assert comparisons.top_up(session, comparison_id, trials=trials) == "cpu"
+        assert comparisons.top_up(session, comparison_id, trials=trials) is None, "asked for twice, added once"
+    second = [run for run in rows(database, comparison_id) if run.trial == 1]
+    assert {run.settings["optimizer"]["lr"] for run in second} == {0.05}
+    assert end_all(database) == TUNED
     with database.writing.begin() as session:
         assert comparisons.start_finals(session, comparison_id, {"backprop": {"/optimizer/lr": 0.123}})
     final = rows(database, comparison_id, "final")
@@ -164,7 +171,8 @@ def test_cancelling_ends_every_job_and_nothing_follows(database: Database) -> No
     with database.writing.begin() as session:
         assert comparisons.finish_cancelling(session, comparison_id)
     assert status(database, comparison_id) == "cancelled"
-    assert {run.status for run in rows(database, comparison_id)} == {"cancelled"}
+    assert {run.status for run in rows(database, comparison_id) if run.trial == 0} == {"cancelled"}
+    assert {run.job_id for run in rows(database, comparison_id) if run.trial == 1} == {None}
     with database.reading() as session:
         assert comparisons.active(session) == []
 
@@ -191,7 +199,7 @@ def test_only_one_answer_is_stored(database: Database) -> None:
 
 
 def test_deleted_job_is_told_from_one_that_was_not_made_yet(database: Database) -> None:
-    comparison_id = made(database)
+    comparison_id = made(database, tuning=None)
     end_all(database)
     gone = rows(database, comparison_id)[0].job_id
     assert gone is not None

@@ -42,24 +42,27 @@ def test_tuning_chooses_by_validation_then_finals_run_then_the_answer_stands(
     database: Database, conductor: Conductor
 ) -> None:
     comparison_id = lived_comparison.made(database, tuning={"trials": 3})
-    rates = {}
-    with database.reading() as session:
-        for run in comparisons.rows(session, comparison_id):
-            rates[run.arm, run.settings["optimizer"]["lr"]] = run.trial
-    conductor.look()
-    assert read(database, comparison_id).status == "tuning", "its jobs have not ended"
+    tried: dict[str, set[float]] = {}
+    for trial in range(3):
+        conductor.look()
+        assert read(database, comparison_id).status == "tuning", "its jobs have not ended"
+        with database.reading() as session:
+            runs = comparisons.rows(session, comparison_id)
+        assert {run.status for run in runs if run.trial == trial} == {"queued"}
+        assert {run.status for run in runs if run.trial > trial} <= {"planned"}, "they follow from the ones before"
+        for run in runs:
+            if run.trial == trial:
+                tried.setdefault(run.arm, set()).add(lived_comparison.rate_of(run.settings))
+        lived_comparison.end_jobs(database, lambda arm, rate: rate / (1 + rate), of=lived_comparison.rate_of)
     assert evaluating(database, comparison_id, "tuning") == {False}
-    best = {arm: max(rate for name, rate in rates if name == arm) for arm, _ in rates}
-    with database.reading() as session:
-        runs = {run.job_id: run for run in comparisons.rows(session, comparison_id)}
-    end_by_rate(database, {job: run.settings["optimizer"]["lr"] for job, run in runs.items() if job})
     conductor.look()
     row = read(database, comparison_id)
     assert row.status == "running"
-    for arm, rate in best.items():
+    for arm, rates in tried.items():
+        assert len(rates) == 3
         with database.reading() as session:
             own = [run for run in comparisons.rows(session, comparison_id, stage="final") if run.arm == arm]
-        assert {run.settings["optimizer"]["lr"] for run in own} == {rate}
+        assert {run.settings["optimizer"]["lr"] for run in own} == {max(rates)}
     assert evaluating(database, comparison_id, "final") == {True}
     assert row.chosen["backprop_checkpointing"] == row.chosen["backprop"]
     lived_comparison.end_jobs(database)
@@ -74,16 +77,6 @@ def evaluating(database: Database, comparison_id: str, stage: str) -> set[bool]:
     with database.reading() as session:
         runs = comparisons.rows(session, comparison_id, stage=stage)
     return {run.settings["training"]["evaluate_test"] for run in runs}
-
-
-def end_by_rate(database: Database, rate_of: dict[str, float]) -> None:
-    """The jobs end one by one, with an accuracy that grows with their rate."""
-    ordered = sorted(rate_of, key=lambda job: rate_of[job])
-    for rank, job_id in enumerate(ordered):
-        with database.writing.begin() as session:
-            jobs.change(session, job_id, priority=100)
-        accuracy = 0.1 + 0.8 * rank / len(ordered)
-        assert lived_comparison.end_one(database, lambda arm, seed, accuracy=accuracy: accuracy)
 
 
 def test_answer_holds_statistics_bills_curves_and_sentences(database: Database, settings: Settings) -> None:
@@ -162,10 +155,11 @@ def test_cancelled_job_is_missing_and_the_others_are_compared(database: Database
 
 def test_second_conductor_changes_nothing(database: Database, settings: Settings) -> None:
     comparison_id = lived_comparison.made(database)
-    lived_comparison.end_jobs(database)
     with lived_comparison.conducted(database, settings) as one, lived_comparison.conducted(database, settings) as other:
-        one.look()
-        other.look()
+        for _ in range(2):
+            lived_comparison.end_jobs(database)
+            one.look()
+            other.look()
         with database.reading() as session:
             assert len(comparisons.rows(session, comparison_id, stage="final")) == 4 * 7
         lived_comparison.end_jobs(database)
@@ -192,6 +186,28 @@ def test_arm_whose_jobs_all_failed_has_their_error_and_no_verdict(database: Data
     assert "jobs failed (out_of_memory: The loss is NaN.)" in found["mono_forward"]["sentence"]
     assert "its jobs failed: mono_forward" in read(database, comparison_id).sentence
     assert found["forward_forward"]["error"] is None
+
+
+def test_learner_that_does_not_fit_is_named_in_the_sentence_and_in_the_warnings(
+    database: Database, settings: Settings
+) -> None:
+    unfit = {"learner": {"kind": "e_prop"}, "required": False}
+    row = read(database, lived_comparison.answered(database, settings, learners=["mono_forward", unfit], tuning=None))
+    assert "Left out, as they do not fit: e_prop." in row.sentence
+    assert any(line.startswith("Left out: e_prop. ") for line in row.result["warnings"])
+
+
+def test_learner_without_a_result_at_a_depth_is_told_with_the_cause(database: Database, settings: Settings) -> None:
+    def score(arm: str, seed: int) -> float | str:
+        return "out_of_memory" if arm == "mono_forward 8" else 0.9
+
+    template = {"template": "memory_by_depth", "depths": [4, 8], "learners": ["mono_forward"]}
+    changes = {**template, "tuning": None, "seeds": 1}
+    row = read(database, lived_comparison.answered(database, settings, score, **changes))
+    assert "mono_forward without a result at 8 blocks (out_of_memory)" in row.sentence
+    assert "backprop flat" in row.sentence
+    points = next(curve for curve in row.result["memory"] if curve["name"] == "mono_forward")["points"]
+    assert [(point["error"] or {}).get("kind") for point in points] == [None, "out_of_memory"]
 
 
 def test_reference_at_chance_decides_nothing(database: Database, settings: Settings) -> None:

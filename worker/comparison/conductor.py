@@ -8,10 +8,11 @@ from typing import Final
 
 import structlog
 
+from specs.comparison_trials import Asked, is_known
 from store import comparisons
 from store.comparison_tables import Comparison
 from store.comparisons import Row
-from worker.comparison import answer, scores
+from worker.comparison import answer, scores, tuning
 from worker.rounds import Rounds
 from worker.storable import storable
 from worker.workshop import Workshop
@@ -50,8 +51,9 @@ class Conductor:
             with self._shop.database.writing.begin() as session:
                 comparisons.finish_cancelling(session, comparison_id)
         elif not all(run.ended for run in own):
-            if any(run.status == "planned" for run in own):
-                self._top_up(comparison_id)
+            trials = tuning.asked(row.plan, own, row.resolved_spec["tuning"]) if row.status == "tuning" else {}
+            if trials or any(_may_be_queued(row, run) for run in own):
+                self._top_up(comparison_id, trials)
         elif row.status == "tuning":
             chosen = scores.choose(own, row.plan["arms"])
             with self._shop.database.writing.begin() as session:
@@ -62,9 +64,9 @@ class Conductor:
         elif row.status == "running":
             self._finish(row, runs)
 
-    def _top_up(self, comparison_id: str) -> None:
+    def _top_up(self, comparison_id: str, trials: Asked) -> None:
         with self._shop.database.writing.begin() as session:
-            resource_class = comparisons.top_up(session, comparison_id)
+            resource_class = comparisons.top_up(session, comparison_id, trials=trials)
         if resource_class is not None:
             self._wake(resource_class)
 
@@ -86,3 +88,7 @@ class Conductor:
         with self._shop.database.writing.begin() as session:
             if comparisons.succeed(session, row.id, storable(found)):
                 _log.info("comparison_answered", comparison_id=row.id)
+
+
+def _may_be_queued(row: Comparison, run: Row) -> bool:
+    return run.status == "planned" and is_known(row.plan, stage=run.stage, arm=run.arm, trial=run.trial)

@@ -54,8 +54,8 @@ def choose(rows: Sequence[Row], arms: Sequence[Mapping[str, Any]]) -> dict[str, 
     return chosen | {arm["name"]: chosen[arm["tuned_as"]] for arm in arms if arm["tuned_as"] is not None}
 
 
-def _best(rows: Sequence[Row], arm: str, metric: str) -> int:
-    """The first of the best trials: by metric, then by loss. A trial with a run that failed is behind all others."""
+def by_trial(rows: Sequence[Row], arm: str, metric: str) -> dict[int, tuple[float, float]]:
+    """What the trials of an arm are ranked by: metric, then loss. One with a run that failed is behind all others."""
     ranked: dict[int, tuple[float, float]] = {}
     for trial in sorted({run.trial for run in rows if run.arm == arm}):
         own = [run for run in rows if run.arm == arm and run.trial == trial]
@@ -66,6 +66,12 @@ def _best(rows: Sequence[Row], arm: str, metric: str) -> int:
         sign = 1.0 if metric == "accuracy" else -1.0
         known = [value for value in measured if value is not None]
         ranked[trial] = (sign * math.fsum(known), -math.fsum(value for value in losses if value is not None))
+    return ranked
+
+
+def _best(rows: Sequence[Row], arm: str, metric: str) -> int:
+    """The first of the best trials."""
+    ranked = by_trial(rows, arm, metric)
     return max(ranked, key=lambda trial: (ranked[trial], -trial))
 
 
