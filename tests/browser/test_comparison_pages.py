@@ -48,9 +48,11 @@ def test_answered_comparison_shows_sentence_tables_and_charts(service: Service, 
 
 
 def test_running_comparison_counts_its_jobs_and_can_be_cancelled(service: Service, watched: Watched) -> None:
-    comparison_id = lived_comparison.made(service.database)
+    unfit = {"learner": {"kind": "e_prop"}, "required": False}
+    comparison_id = lived_comparison.made(service.database, learners=[*lived_comparison.SPEC["learners"], unfit])
     watched.open(f"/comparisons/{comparison_id}")
     page = watched.page
+    expect(page.locator("[data-list=left-out]")).to_contain_text("e prop is left out: e_prop cannot train this network")
     expect(page.locator("[data-field=progress]")).to_contain_text("0 of 10 jobs of tuning")
     page.locator("[data-action=cancel]").click()
     expect(page.locator("[data-field=status]")).to_have_text("cancelled")

@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy.orm import Session
 
 from specs.comparison_plan import ALPHA
-from store import comparisons, neighbours
+from store import neighbours
 from store.comparison_tables import Comparison
 from store.comparisons import Row
 from worker.comparison import bills, costs, curves, depths, scores, sentences, statistics
@@ -17,7 +17,8 @@ from worker.comparison.statistics import Verdict
 PROTOCOL: Final = (
     "Every learner gets the same budget, the same seeds and as many tuning trials as every other one.",
     "Tuning reads the validation rows, on seeds that are not reported, and never the test rows; each "
-    "final job reads these once, at its end.",
+    "final job reads these once, at its end. The first trial is as posted; Optuna's TPE sampler asks for each next one "
+    "by how the learner's trials before it rank, from the same seed for every learner.",
     "Differences to the reference are paired by seed: Student's t, two-sided, with Holm's correction over all arms "
     "that are tested, at 5 % together.",
     "Equivalence and 'not worse' are one-sided tests against the margin, each with Holm's correction.",
@@ -70,7 +71,14 @@ def of(session: Session, row: Comparison, runs: Sequence[Row]) -> dict[str, Any]
         "level": ALPHA,
         "tuned": tuned,
         "reference_learned": learned,
-        "sentence": sentences.whole(arms, data=row.dataset, tuned=tuned, power=plan["power"], learned=learned),
+        "sentence": sentences.whole(
+            arms,
+            data=row.dataset,
+            tuned=tuned,
+            power=plan["power"],
+            learned=learned,
+            left_out=[left["name"] for left in plan["left_out"]],
+        ),
         "protocol": list(PROTOCOL),
         "warnings": _warnings(session, row, final),
         "arms": arms,
@@ -189,7 +197,7 @@ def _warnings(session: Session, row: Comparison, final: Sequence[Row]) -> list[s
         found.append("Untuned: settings are as posted, and a learner that needs other ones loses for that.")
     if row.network in FLOPS_UNDERCOUNT:
         found.append(f"FLOPs undercount {row.network}: element-wise work dominates it, and it counts nothing.")
-    machines = set(comparisons.hosts(session, [run.job_id for run in final if run.job_id]).values())
+    machines = set(neighbours.hosts(session, [run.job_id for run in final if run.job_id]).values())
     if len(machines) > 1:
         found.append(f"Runs were spread over {len(machines)} machines: their seconds are not comparable.")
     if not row.plan["one_at_a_time"]:

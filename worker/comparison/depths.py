@@ -43,6 +43,7 @@ def _point(run: Row, *, depth: int) -> dict[str, Any]:
     return {
         "depth": depth,
         "status": run.status,
+        "error": run.error,
         "activation_bytes": (cost.get("memory") or {}).get("activation_bytes"),
         "peak_bytes": cost.get("peak_bytes"),
     }
@@ -50,9 +51,18 @@ def _point(run: Row, *, depth: int) -> dict[str, Any]:
 
 def _sentence(curves: Sequence[dict[str, Any]], data: str) -> str:
     least, greatest = (curves[0]["points"][place]["depth"] for place in (0, -1))
-    said = []
-    for curve in curves:
-        growth = curve["growth"]
-        grows = "unknown" if growth is None else "flat" if growth <= FLAT else f"{growth:.2g} ×"
-        said.append(f"{curve['name']} {grows}")
+    said = [f"{curve['name']} {_grows(curve)}" for curve in curves]
     return f"On {data}, activation bytes from {least} to {greatest} blocks: {', '.join(said)}."
+
+
+def _grows(curve: dict[str, Any]) -> str:
+    """How far a learner's memory grows, or why that is not known."""
+    without = [point for point in curve["points"] if point["status"] != "succeeded"]
+    if without:
+        depths = " and ".join(str(point["depth"]) for point in without)
+        causes = dict.fromkeys((point["error"] or {}).get("kind") or point["status"] for point in without)
+        return f"without a result at {depths} blocks ({', '.join(causes)})"
+    growth = curve["growth"]
+    if growth is None:
+        return "not measured, as a depth has no reading"
+    return "flat" if growth <= FLAT else f"{growth:.2g} ×"

@@ -146,10 +146,13 @@ def whole(
     tuned: bool,
     power: Mapping[str, Any],
     learned: bool | None = True,
+    left_out: Sequence[str] = (),
 ) -> str:
-    """The sentence of the comparison: its learner's own, or which of several are worth it."""
+    """The sentence of the comparison: its learner's own, or which of several are worth it, and who was left out."""
     learners = [arm for arm in arms if arm["role"] == "learner"]
     ending = "" if tuned else " Untuned."
+    if left_out:
+        ending += f" Left out, as they do not fit: {', '.join(left_out)}."
     if len(learners) == 1:
         return f"{learners[0]['sentence']}{ending}"
     if not learners:

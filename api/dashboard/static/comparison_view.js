@@ -26,7 +26,8 @@ export function showComparison(root, comparison, learners = []) {
   fill(root, "plausibility", plausibilityTable(comparison.arms, learners), "Not measured.");
   fill(root, "seeds", seedTable(comparison), "No job yet.");
   fill(root, "trials", trialTable(comparison), "Untuned: every learner ran with the settings that were posted.");
-  list(root, "warnings", [...(result?.warnings ?? []), ...(result ? [] : comparison.left_out.map(({ name, reason }) => `Left out: ${name}. ${reason}`))]);
+  list(root, "left-out", comparison.left_out.map(({ name, reason }) => `${words(name)} is left out: ${reason}.`));
+  list(root, "warnings", (result?.warnings ?? []).filter((line) => !line.startsWith("Left out:")));
   list(root, "protocol", result?.protocol ?? []);
   list(root, "sentences", (result?.arms ?? []).map(({ sentence }) => sentence).filter(Boolean));
 }
@@ -64,7 +65,12 @@ async function drawMemory(plotly, root, curves) {
 function memoryTable({ memory }) {
   const depths = memory[0].points.map(({ depth }) => depth);
   const columns = [{ title: "Learner" }, { title: "Role" }, ...depths.map((depth) => ({ title: `${depth} blocks`, number: true })), { title: "Growth", number: true }];
-  return { columns, rows: memory.map(({ name, role, points, growth }) => [words(name), role, ...points.map(({ activation_bytes: bytes }) => size(bytes)), ratioText(growth)]) };
+  return { columns, rows: memory.map(({ name, role, points, growth }) => [words(name), role, ...points.map(memoryCell), ratioText(growth)]) };
+}
+
+/** Bytes; where a depth has no result, why. */
+function memoryCell({ activation_bytes: bytes, status, error }) {
+  return status === "succeeded" ? size(bytes) : words(error?.kind ?? status);
 }
 
 function paretoTraces(arms, costOf) {
