@@ -14,6 +14,8 @@ class DiagnosticKindSpec(Spec):
     """Name of the series -> unit."""
     needs_probe_step: ClassVar[bool] = False
     """Measured at ``alignment_every_steps`` instead of ``every_steps``."""
+    switch: ClassVar[str | None] = None
+    """The field of the job's ``diagnostics`` that turns it on; None: it is always on."""
     paper: ClassVar[str | None] = None
 
 
@@ -99,6 +101,27 @@ class TimeConstantsSpec(DiagnosticKindSpec):
     paper: ClassVar[str | None] = "Hasani et al. 2020, arXiv 2006.04439"
 
 
+class RowGradientsSpec(DiagnosticKindSpec):
+    """Norms of the single rows' true gradients by ghost norms: mean, standard deviation, maximum, 99th percentile. Of
+    the whole network also the gradient noise scale in rows, from moving averages over about ten probes of its two
+    estimates, and the diversity of the rows. Refused under batch normalisation, which mixes rows."""
+
+    kind: Literal["row_gradients"] = "row_gradients"
+    quantities: ClassVar[dict[str, str]] = {
+        "row_grad_norm_mean": "",
+        "row_grad_norm_std": "",
+        "row_grad_norm_max": "",
+        "row_grad_norm_p99": "",
+        "gradient_signal": "",
+        "gradient_noise": "",
+        "gradient_diversity": "ratio",
+        "noise_scale": "rows",
+    }
+    needs_probe_step: ClassVar[bool] = True
+    switch: ClassVar[str | None] = "row_gradients"
+    paper: ClassVar[str | None] = "Goodfellow 2015, arXiv 1510.01799; McCandlish et al. 2018, arXiv 1812.06162"
+
+
 class ThroughputSpec(DiagnosticKindSpec):
     """Speed and position of training: samples per second, wall seconds and samples so far."""
 
@@ -125,6 +148,7 @@ DiagnosticKind = Annotated[
     | AlignmentSpec
     | SignalOverTimeSpec
     | TimeConstantsSpec
+    | RowGradientsSpec
     | ThroughputSpec
     | OwnQuantitiesSpec,
     Field(discriminator="kind"),
@@ -137,6 +161,7 @@ DIAGNOSTIC_KINDS: tuple[type[DiagnosticKindSpec], ...] = (
     AlignmentSpec,
     SignalOverTimeSpec,
     TimeConstantsSpec,
+    RowGradientsSpec,
     ThroughputSpec,
     OwnQuantitiesSpec,
 )
@@ -156,6 +181,11 @@ class DiagnosticsSpec(Spec):
     )
     alignment_every_steps: int | None = Field(
         default=100, ge=1, le=10_000_000, description="steps between two probes against the true gradient; null: none"
+    )
+    row_gradients: bool = Field(
+        default=False,
+        description="at the probes against the true gradient also measure the norms of single rows' gradients and the "
+        "gradient noise scale, at one more pass there and back",
     )
     budget_percent: float | None = Field(
         default=1.0,

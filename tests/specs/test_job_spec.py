@@ -41,7 +41,12 @@ def test_dataset_network_and_learner_are_enough_and_all_defaults_are_written_out
     assert resolved["optimizer"]["kind"] == "adamw"
     assert resolved["training"]["epochs"] == 5
     assert resolved["training"]["batch_size"] == 64
-    assert resolved["diagnostics"] == {"every_steps": 10, "alignment_every_steps": 100, "budget_percent": 1.0}
+    assert resolved["diagnostics"] == {
+        "every_steps": 10,
+        "alignment_every_steps": 100,
+        "row_gradients": False,
+        "budget_percent": 1.0,
+    }
     assert resolved["resources"] == {"device": "auto", "threads": 1}
     assert resolved["limits"] == {"max_runtime_s": 3600, "max_attempts": 3, "max_pending_s": None}
 

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
@@ -111,6 +111,14 @@ class Diagnostic(ABC):
     @abstractmethod
     def after(self, view: StepView) -> Measured:
         """The step is done."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain numbers that the next points depend on; most diagnostics have none."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes back what ``state_dict`` gave, if it gave anything."""
+        raise ValueError(f"{type(self).__name__} keeps no state, and was given {sorted(state)}")
 
 
 @final

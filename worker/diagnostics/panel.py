@@ -62,6 +62,7 @@ class Panel:
     ) -> None:
         every = spec.every_steps
         half = None if spec.budget_percent is None else (1 - VERDICTS_SHARE) * spec.budget_percent / 200
+        self._spec = spec
         self._subject_of = subject_of
         self._cheap = Section([], Interval(every, budget=None))
         self._norms = Section([], Interval(every, budget=half))
@@ -81,7 +82,11 @@ class Panel:
     def look_at(self, training: Training) -> None:
         """Measures this training from here on; intervals, costs and what was missing so far stay."""
         subject = self._subject_of(training)
-        kinds = {kind.model_fields["kind"].default: kind() for kind in DIAGNOSTIC_KINDS}
+        kinds = {
+            kind.model_fields["kind"].default: kind()
+            for kind in DIAGNOSTIC_KINDS
+            if kind.switch is None or getattr(self._spec, kind.switch)
+        }
         made: dict[str, Diagnostic] = {
             name: implementation(kind, "worker.diagnostics")(kind, subject) for name, kind in kinds.items()
         }
@@ -203,6 +208,7 @@ class Panel:
             "probes": self._probes.interval.state_dict(),
             "spent_s": self.spent_s,
             "loss_trace": self._digest.hex(),
+            "kinds": {name: state for name, each in self._made.items() if (state := each.state_dict())},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -210,6 +216,8 @@ class Panel:
         self._probes.interval.load_state_dict(state["probes"])
         self.spent_s = state["spent_s"]
         self._digest = bytes.fromhex(state["loss_trace"])
+        for name, own in state.get("kinds", {}).items():
+            self._made[name].load_state_dict(own)
 
 
 def _loss(loss: Tensor) -> Measured:
