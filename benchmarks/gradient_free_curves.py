@@ -1,9 +1,8 @@
 """Loss against seconds, no backward pass: ``OMP_NUM_THREADS=1 python -m benchmarks.gradient_free_curves DATA_DIR``.
 
 MNIST on 784-500-500-10 ReLU from random weights, batches of 128, population 64, one thread, CPU seconds of the updates
-alone. Beside them stand evotorch's SupervisedNE with PGPE, where it is installed, and backpropagation. Every row is the
-best of three learning rates by its loss at the end, on 2,000 test images: evaluations per second are no measure of
-progress, because noise of low rank is another estimator and PGPE another optimizer.
+alone, backpropagation beside them. Every row is the best of three learning rates by its loss at the end, on 2,000
+test images: evaluations per second are no measure of progress, because noise of low rank is another estimator.
 """
 
 import sys
@@ -16,7 +15,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
-from benchmarks.gradient_free import POPULATION, ROWS, SIGMA, plain_network
+from benchmarks.gradient_free import POPULATION, ROWS, SIGMA
 from benchmarks.measuring import keep
 from benchmarks.plain_loops import mnist
 from learners.build import build, build_network, build_task
@@ -36,7 +35,7 @@ RULES: dict[str, tuple[dict[str, Any], bool]] = {
     "mezo": ({"kind": "mezo"}, False),
     "backprop": ({"kind": "backprop"}, False),
 }
-ADAM_RATES, SGD_RATES, CLIPUP_RATES = (5e-4, 2e-3, 8e-3), (1e-4, 1e-3, 1e-2), (0.01, 0.1, 1.0)
+ADAM_RATES, SGD_RATES = (5e-4, 2e-3, 8e-3), (1e-4, 1e-3, 1e-2)
 
 Course = tuple[Callable[[], None], Callable[[Tensor], Tensor]]
 """One update, and the scores of rows."""
@@ -68,21 +67,6 @@ def ours(learner: dict[str, Any], rate: float, x: Tensor, y: Tensor, *, bfloat16
     return update, training.learner.predict
 
 
-def evotorchs(rate: float, x: Tensor, y: Tensor) -> Course:
-    from evotorch.algorithms import PGPE  # type: ignore[import-not-found]
-    from evotorch.neuroevolution import SupervisedNE  # type: ignore[import-not-found]
-
-    rows = torch.utils.data.TensorDataset(x, y)
-    problem = SupervisedNE(rows, plain_network, nn.CrossEntropyLoss(), minibatch_size=ROWS)
-    search = PGPE(problem, popsize=POPULATION, center_learning_rate=rate, stdev_learning_rate=0.1, stdev_init=SIGMA)
-
-    def scores(rows: Tensor) -> Tensor:
-        found: Tensor = problem.parameterize_net(search.status["center"])(rows)
-        return found
-
-    return search.step, scores
-
-
 def curve(course: Course, x: Tensor, y: Tensor) -> list[float]:
     """The loss at every mark."""
     update, scores = course
@@ -107,12 +91,6 @@ def main(folder: Path) -> None:
         rates = SGD_RATES if name == "mezo" else ADAM_RATES
         tried[name] = {rate: curve(ours(learner, rate, x, y, bfloat16=bfloat16), test_x, test_y) for rate in rates}
         shown(name, tried[name])
-    try:
-        name = "evotorch SupervisedNE+PGPE"
-        tried[name] = {rate: curve(evotorchs(rate, x, y), test_x, test_y) for rate in CLIPUP_RATES}
-        shown(name, tried[name])
-    except ImportError:
-        print("evotorch is not here: pip install evotorch")
     best = {name: min(rates.items(), key=lambda item: item[1][-1]) for name, rates in tried.items()}
     figures = {
         "cpu_seconds": list(MARKS),
