@@ -15,6 +15,8 @@ const DECISIONS = {
   better: "better", worse: "worse", equivalent: "equivalent", not_worse: "not worse", undecided: "undecided", not_tested: "same gradient",
 };
 
+const MANY = 10; // arms beyond which a legend leaves a chart of half the width no room
+
 const NO_ANSWER = { cancelling: "It is being cancelled: there will be no answer.", cancelled: "Cancelled: there is no answer.", failed: "It failed: there is no answer." };
 
 /** Fills every part of the page that this answer has something for. */
@@ -27,7 +29,8 @@ export function showComparison(root, comparison, learners = []) {
   fill(root, "seeds", seedTable(comparison), "No job yet.");
   fill(root, "trials", trialTable(comparison), "Untuned: every learner ran with the settings that were posted.");
   list(root, "left-out", comparison.left_out.map(({ name, reason }) => `${words(name)} is left out: ${reason}.`));
-  list(root, "warnings", (result?.warnings ?? []).filter((line) => !line.startsWith("Left out:")));
+  const unmeasured = joulesReason(result?.arms ?? []);
+  list(root, "warnings", [...(result?.warnings ?? []).filter((line) => !line.startsWith("Left out:")), ...(unmeasured ? [`Joules were not measured: ${unmeasured}.`] : [])]);
   list(root, "protocol", result?.protocol ?? []);
   list(root, "sentences", (result?.arms ?? []).map(({ sentence }) => sentence).filter(Boolean));
 }
@@ -44,6 +47,7 @@ export async function drawComparison(plotly, root, comparison) {
   const cost = root.querySelector("#pareto-select").value;
   const over = root.querySelector("#curve-select").value;
   const accurate = result.metric === "accuracy";
+  root.querySelector(".charts").classList.toggle("many", result.arms.length > MANY);
   await draw(plotly, root.querySelector("#pareto-chart"), {
     traces: paretoTraces(result.arms, COSTS[cost][1]), xTitle: COSTS[cost][0], yTitle: accurate ? "test accuracy, points" : "minus error, per cent", scattered: true,
   });
@@ -101,16 +105,22 @@ function resultTable({ arms, unit, metric, margin }) {
   ]) };
 }
 
+/** Why joules are missing, said once: it is the machine's reason, not an arm's. */
+function joulesReason(arms) {
+  return arms.map(({ bill }) => bill.training.joules_reason).find(Boolean);
+}
+
 function comparedBills({ arms }) {
   const notes = {
     Trained: "parameters that the rule trains", Frozen: "parameters that no step changes; trained and frozen are all that the job holds",
+    Joules: joulesReason(arms),
     Deployed: "parameters that a prediction reads, trained or frozen", "Only training": "all others: deployed + only training = trained + frozen",
   };
   const columns = ["Arm", "Training", "× reference", "FLOPs", "Joules", "Activations", "× reference", "Tuning", "A prediction", "FLOPs", "Trained", "Frozen", "Deployed", "Only training"]
     .map((title, index) => ({ title, number: index > 0, note: notes[title] }));
   return { columns, rows: arms.map(({ name, bill, ratios, timed }) => [
     words(name), duration(bill.training.training_s), timedText(ratios.seconds, timed?.seconds), prefixed(bill.training.flops, "FLOP"),
-    bill.training.joules === null ? bill.training.joules_reason ?? "–" : `${figure(bill.training.joules)} J`,
+    bill.training.joules === null ? "–" : `${figure(bill.training.joules)} J`,
     size(bill.training.activation_bytes), ratioText(ratios.memory), bill.tuning.runs ? duration(bill.tuning.training_s) : "–",
     shortTime(bill.inference.seconds_per_row), prefixed(bill.inference.flops_per_row, "FLOP"), prefixed(bill.parameters.trained, ""), prefixed(bill.parameters.frozen, ""), prefixed(bill.parameters.deployed, ""), prefixed(bill.parameters.training_only, ""),
   ]) };
