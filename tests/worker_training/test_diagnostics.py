@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from specs.reports import Series
-from tests.worker_training.running import NETWORKS, attempt, job, train
+from tests.worker_training.running import EVERYTHING_MEASURED, NETWORKS, attempt, job, train
 from tests.worker_training.test_bits import PAIRS
 from worker.diagnostics.diagnostic import WHOLE, Point
 from worker.diagnostics.interval import Interval
@@ -112,6 +113,43 @@ def test_interval_widens_until_measuring_fits_its_budget() -> None:
     free.took(1.0)
     free.took(1.0)
     assert free.steps == 10
+
+
+class NoReads(TorchDispatchMode):
+    """Refuses to bring a number to the host, as ``item``, ``bool`` and ``float`` do."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        del types
+        assert func is not torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("network", ["mlp", "cnn", "cfc", "spiking", "transformer"])
+def test_probe_step_reads_no_number_but_all_at_once_in_the_end(network: str, tmp_path: Path) -> None:
+    measured = {**EVERYTHING_MEASURED, "row_gradients": True}
+    course = attempt(job("backprop", network, diagnostics=measured), tmp_path).loop.course
+    course.training.train()
+    batch = course.batches.at(0)
+    with NoReads():
+        view = course.panel.open(1, lambda: [batch], last=False, autocast=course.autocast)
+        assert view is not None
+
+        def read(groups: Any, gradients: Any) -> bool:
+            course.panel.read(groups, gradients)
+            return True
+
+        context = course.training.context
+        context.read = read
+        context.begin(0)
+        (report,) = [course.training.learner.update(part, context) for part in context.passes(batch)]
+        context.finish()
+        course.panel.close(view, report)
+    with NoReads(), pytest.raises(AssertionError):
+        float(torch.ones(()))
+    quantities = {points.quantity for points in course.series.open_points()}
+    assert quantities >= {"alignment_cosine", "activation_mean", "grad_norm"}
 
 
 def test_realised_overhead_is_served(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -62,6 +63,26 @@ def test_flops_equal_the_formula_of_the_mlp() -> None:
         net(torch.zeros(rows, 784)).sum().backward()
     forward = sum(2 * rows * a * b for a, b in itertools.pairwise(widths))
     assert meter.per_step == 3 * forward - 2 * rows * widths[0] * widths[1]  # no gradient of the input
+
+
+@pytest.mark.parametrize(
+    ("network", "products"),
+    [
+        # Multiplications of a row in each layer: inputs x outputs.
+        ({"kind": "mlp", "hidden": [12, 8]}, [64 * 12, 12 * 8, 8 * 10]),
+        # Of a convolution: places x kernel x channels in x channels out; pooling halves 8 x 8 twice.
+        (
+            {"kind": "cnn", "channels": [4, 6], "kernel_size": 3, "pooling": "max", "hidden": [8]},
+            [64 * 9 * 1 * 4, 16 * 9 * 4 * 6, 4 * 6 * 8, 8 * 10],
+        ),
+    ],
+)
+def test_flops_of_a_step_equal_the_formula_of_its_network(
+    network: dict[str, Any], products: list[int], tmp_path: Path
+) -> None:
+    """Two operations a multiplication, 80 rows: forward, weights, and errors of all layers but the first."""
+    trained = train(job("backprop", str(network["kind"]), network=network), tmp_path)
+    assert trained.attempt.loop.course.bill.flops.per_step == 2 * 80 * (3 * sum(products) - products[0])
 
 
 def test_flops_of_a_job_are_counted_rows_not_batches(tmp_path: Path) -> None:
