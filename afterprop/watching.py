@@ -93,7 +93,7 @@ class Lines(Display):
     def show(self, job: Job, event: Event) -> None:
         title = job.get("name") or job["id"]
         if event.type in ("status", "warning", "verdict"):
-            text = event.content.get("status") or event.content.get("message") or event.content
+            text = event.content.get("status") or event.content.get("message") or fault(event.content)
             self._console.print(f"{title}: {text}", highlight=False, markup=False)
         elif event.type in ("progress", "evaluation"):
             now = time.monotonic()
@@ -113,6 +113,12 @@ def scores(content: dict[str, Any]) -> str:
     metrics = content.get("metrics") or {}
     wanted = [name for name in ("accuracy", "mse") if name in metrics] or list(metrics)
     return " · ".join(f"{content.get('split')} {name} {number(metrics[name])}" for name in wanted)
+
+
+def fault(content: dict[str, Any]) -> str:
+    """A verdict's event in one line: ``lr_too_high in blocks.0: Lower the learning rate.``"""
+    where = content.get("layer") or "the whole network"
+    return f"{content.get('code')} in {where}: {content.get('remedy') or content.get('severity')}"
 
 
 def follow(client: Client, jobs: Sequence[Job], *, display: Display) -> list[Job]:

@@ -21,6 +21,7 @@ def snapshot(loop: "Loop") -> Snapshot:
         "skipped_steps": loop.skipped_steps,
         "bill": course.bill.state_dict(),
         "diagnostics": course.panel.state_dict(),
+        "verdicts": course.judge.state_dict(),
     }
     return Snapshot(training_tensors(course.training) | loop.selection.tensors(), state)
 
@@ -44,5 +45,6 @@ def resume(loop: "Loop", saved: Snapshot) -> None:
         loop.skipped_steps = state["skipped_steps"]
         course.bill.load_state_dict(state["bill"])
         course.panel.load_state_dict(state["diagnostics"])
+        course.judge.load_state_dict(state["verdicts"])
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptCheckpoint(f"the checkpoint lacks or garbles {error}") from None

@@ -5,7 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from running import EVERYTHING_MEASURED, NOTHING_MEASURED, Listener, attempt, train
+from running import EVERYTHING_MEASURED, NOTHING_MEASURED, Listener, attempt, last_checkpoint, train
 
 from specs.reports import Verdict
 from specs.verdict_kinds import VERDICT_KINDS, root_causes_first
@@ -86,6 +86,32 @@ def test_findings_do_not_depend_on_when_points_are_sent(tmp_path: Path) -> None:
     piecewise.run()
     assert verdicts(link) == whole != {}
     assert len(link.of(Verdict)) > len(whole)
+
+
+def test_resumed_job_is_judged_by_what_its_first_attempt_saw(tmp_path: Path) -> None:
+    """Checkpoints stand after every step; the second attempt goes on from the fourth."""
+    fields = job(network=DEEP_SIGMOID, training={"budget": {"kind": "steps", "value": 12}})
+    link = Listener()
+    first = attempt(fields, tmp_path, link=link)
+    loop = first.loop
+    one_step = loop._one_step
+
+    def step_and_save() -> None:
+        one_step()
+        if loop.step == 4:
+            loop.save()
+
+    loop._one_step = step_and_save  # type: ignore[method-assign]
+    first.run()
+    whole = verdicts(link)["vanishing", "blocks.0"]
+    assert whole.first_step == 1
+    again = Listener()
+    resumed = attempt(fields, tmp_path, link=again, resume=last_checkpoint(link))
+    assert resumed.loop.step == 4
+    resumed.run()
+    assert verdicts(again)["vanishing", "blocks.0"] == whole
+    fresh = train({**fields, "training": {"budget": {"kind": "steps", "value": 8}}}, tmp_path)
+    assert ("vanishing", "blocks.0") not in verdicts(fresh.link), "eight points are no window"
 
 
 def test_every_declared_verdict_has_a_rule_where_its_kind_says_so() -> None:

@@ -1,9 +1,10 @@
 """What a rule may look at: the last points of each series, and what the job is."""
 
+import math
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, final
+from typing import Any, Final, final
 
 from specs.job import JobSpec
 from specs.optimizers import Update
@@ -109,6 +110,22 @@ class Track:
         self.count += len(new)
         self._seen = seen
 
+    def state(self) -> list[Any]:
+        """What a checkpoint keeps: the extremes, and one window of the points that were judged."""
+        ends = [None if end is None else [end[0], _storable(end[1])] for end in (self.first, self.lowest, self.highest)]
+        return [self.count, *ends, self.steps(), [_storable(value) for value in self.values()]]
+
+    def restore(self, state: list[Any]) -> None:
+        """Takes back what ``state`` gave. The trail begins again with the window."""
+        count, first, lowest, highest, steps, values = state
+        self.count = count - len(steps)
+        self.extend(steps, [_restored(value) for value in values])
+        if steps:
+            self.advance(steps[-1])
+        self.first, self.lowest, self.highest = (
+            None if end is None else (end[0], _restored(end[1])) for end in (first, lowest, highest)
+        )
+
     def forget(self) -> None:
         """Lets go of points that no window reaches."""
         surplus = self._seen - KEPT
@@ -150,6 +167,16 @@ class History:
         track.extend(steps, values)
         return before
 
+    def state(self) -> list[Any]:
+        """What a checkpoint keeps of every track."""
+        return [[*key, track.state()] for key, track in self._tracks.items() if track.count]
+
+    def restore(self, state: list[Any]) -> None:
+        """Takes back what ``state`` gave."""
+        for quantity, layer, split, kept in state:
+            track = self._tracks[quantity, layer, split] = Track(quantity, layer)
+            track.restore(kept)
+
     def advance(self, step: int) -> None:
         """Shows all points up to ``step``."""
         self.step = step
@@ -164,3 +191,11 @@ class History:
 
 def _value(point: tuple[int, float]) -> float:
     return point[1]
+
+
+def _storable(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _restored(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -91,6 +91,14 @@ class Judge:
         """The job as the running phase sees it."""
         return self._history.case
 
+    def state_dict(self) -> list[Any]:
+        """What a checkpoint keeps: the rules of a resumed job must not take its next points for its first."""
+        return self._history.state()
+
+    def load_state_dict(self, state: list[Any]) -> None:
+        """Takes back what ``state_dict`` gave, in the phase in which it did."""
+        self._history.restore(state)
+
     def note(self, finding: Finding) -> None:
         """Takes in what was found elsewhere; ``judge`` hands it on."""
         self._noted[finding.code, finding.layer] = self._merged(finding)
