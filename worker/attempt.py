@@ -159,6 +159,7 @@ class Attempt:
             )
         except DoesNotFit as error:
             raise DataMismatch(str(error)) from None
+        network.scope.outlives_nan = spec.training.on_nan == "continue"
         task = build_task(signature)
 
         def build_phase(phase: Phase, before: Training | None) -> Training:

@@ -30,6 +30,8 @@ class Scope:
         self.statistics: Statistics = "batch"
         self.moved: set[tuple[str, int]] = set()
         self.rule: Callable[[Synapse, Tensor], Tensor] | None = None
+        self.outlives_nan = False
+        """Whether training goes on after a step that is not finite: statistics then must not follow it."""
 
 
 @final
@@ -107,12 +109,23 @@ class BatchNorm(Scoped):
 
     def forward(self, x: Tensor) -> Tensor:
         mean, var = self.running_mean, self.running_var
-        if self.training and not self._moves(x):
+        moves = self.training and self._moves(x)
+        if self.training and (not moves or self.scope.outlives_nan):
             # Copies, not None: a recomputed pass must save the same tensors as the first.
             mean, var = mean.clone(), var.clone()
-        return torch.batch_norm(
+        y = torch.batch_norm(
             x, self.weight, self.bias, mean, var, self.training, self.momentum, self.eps, torch.backends.cudnn.enabled
         )
+        if moves and self.scope.outlives_nan:
+            self._follow(mean, var)
+        return y
+
+    @torch.no_grad()
+    def _follow(self, mean: Tensor, var: Tensor) -> None:
+        """Takes statistics over unless a number of them is not finite, without waiting for the device."""
+        finite = torch.isfinite(mean).all() & torch.isfinite(var).all()
+        self.running_mean.copy_(torch.where(finite, mean, self.running_mean))
+        self.running_var.copy_(torch.where(finite, var, self.running_var))
 
     def _moves(self, x: Tensor) -> bool:
         """Whether this pass is the one that moves the running statistics; a single value has no variance."""

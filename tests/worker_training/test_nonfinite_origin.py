@@ -258,3 +258,17 @@ def test_job_that_goes_on_has_one_verdict_whose_last_step_moves(tmp_path: Path) 
     verdict = [report.finding for report in link.of(Verdict) if report.finding.code == "nonfinite"][-1]
     assert (verdict.severity, verdict.first_step, verdict.last_step) == ("warning", 4, 10)
     assert verdict.evidence.numbers == {"row": 2.0}
+
+
+def test_statistics_of_batch_normalisation_do_not_follow_a_skipped_step(tmp_path: Path) -> None:
+    training = {**TINY_LENGTH, "on_nan": "continue"}
+    network = {"kind": "mlp", "hidden": [8], "norm": "batch"}
+    made = attempt(job("backprop", "mlp", network=network, training=training, diagnostics=RARELY), tmp_path)
+    inject(made, Injection("backprop", "input", row=2, step=4))
+    result = made.run()
+    assert result.diagnostics["skipped_steps"] == 1
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in made.loop.course.training.network.state_dict().values())
+    assert result.metrics["validation"]["loss"] is not None and math.isfinite(result.metrics["validation"]["loss"])
+    stopping = attempt(job("backprop", "mlp", network=network, training=TINY_LENGTH, diagnostics=RARELY), tmp_path)
+    going_on = attempt(job("backprop", "mlp", network=network, training=training, diagnostics=RARELY), tmp_path)
+    assert stopping.run().weights_sha256 == going_on.run().weights_sha256, "a healthy job is the same to the bit"
