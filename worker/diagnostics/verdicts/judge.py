@@ -91,13 +91,16 @@ class Judge:
         """The job as the running phase sees it."""
         return self._history.case
 
-    def state_dict(self) -> list[Any]:
+    def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps: the rules of a resumed job must not take its next points for its first."""
-        return self._history.state()
+        found = [finding.model_dump(mode="json") for finding in self._found.values()]
+        return {"history": self._history.state(), "found": found}
 
-    def load_state_dict(self, state: list[Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes back what ``state_dict`` gave, in the phase in which it did."""
-        self._history.restore(state)
+        self._history.restore(state["history"])
+        findings = [Finding.model_validate(found) for found in state["found"]]
+        self._found = {(finding.code, finding.layer): finding for finding in findings}
 
     def note(self, finding: Finding) -> None:
         """Takes in what was found elsewhere; ``judge`` hands it on."""
