@@ -110,8 +110,8 @@ VERDICT_KINDS: tuple[VerdictKind, ...] = (
         "Steps are so large that they replace the weights instead of moving them.",
         "250 times the update ratio of 1e-3 that the CS231n notes advise, or one step of the weights' own size",
         codes(
-            "threshold_off collapsed not_settled nonfinite dead_units saturated vanishing estimate_too_noisy "
-            "misaligned grad_spike init_loss_off diverged overfit plateau"
+            "threshold_off collapsed not_settled nonfinite lr_too_low dead_units saturated vanishing "
+            "estimate_too_noisy misaligned grad_spike init_loss_off diverged overfit plateau"
         ),
     ),
     VerdictKind(

@@ -148,10 +148,14 @@ ROWS = (
     Fault(
         "backprop own rows",
         "labels by chance",
-        {"dataset": {"path": "guesses.npz"}, "network": {"hidden": [256, 256]}},
-        ("overfit", "plateau"),
+        {
+            "dataset": {"path": "guesses.npz"},
+            "network": {"hidden": [256, 256]},
+            "training": {"budget": {"kind": "steps", "value": 400}, "evaluate_every_epochs": 1},
+        },
+        ("overfit",),
         WHOLE,
-        60,
+        235,
     ),
     Fault(
         "backprop relu adam",

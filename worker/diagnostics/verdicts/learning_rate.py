@@ -9,7 +9,7 @@ from specs.verdict_kinds import VerdictCode
 from specs.verdicts import Finding, Remedy, replacing
 from worker.diagnostics.verdicts.history import WINDOW, History, Track
 from worker.diagnostics.verdicts.measures import CONFIRMED, recent, share_fallen
-from worker.diagnostics.verdicts.remedies import other_rate, rate_for
+from worker.diagnostics.verdicts.remedies import other_rate, rate_for, usual_scale
 from worker.diagnostics.verdicts.verdict import VerdictRule
 
 REPLACED: Final = 0.8
@@ -41,10 +41,17 @@ class LrTooHigh(VerdictRule):
         value, limit, worst = max(found, key=lambda each: each[0])
         lower = other_rate(
             history.case,
-            "Lower the learning rate: first steps of a hundredth of the weights.",
+            "Lower the learning rate: first steps of a few hundredths of the weights.",
             rate_for(history.case, value),
         )
-        return self.found(worst, value=value, threshold=limit, window=FIRST_POINTS, severity="error", remedies=(lower,))
+        return self.found(
+            worst,
+            value=value,
+            threshold=limit,
+            window=FIRST_POINTS,
+            severity="error",
+            remedies=(*usual_scale(history.case, above=True), lower),
+        )
 
 
 def _excess(track: Track) -> Iterator[tuple[float, float]]:
@@ -75,14 +82,15 @@ class LrTooLow(VerdictRule):
             threshold=UNMOVED,
             window=WINDOW,
             comparison="below",
-            remedies=tuple(_larger_steps(history, recent(ratio))),
+            remedies=tuple(_larger_steps(history)),
             numbers={"loss_fallen_share": share_fallen(loss)},
         )
 
 
-def _larger_steps(history: History, ratio: float) -> Iterator[Remedy]:
+def _larger_steps(history: History) -> Iterator[Remedy]:
     """What holds the steps back comes before the rate itself."""
     case = history.case
+    fastest = max(recent(track) for track in history.by_layer("update_ratio").values())
     pointer, optimizer = case.optimizer_pointer, case.optimizer
     clipped = history.track("clipped_share")
     if optimizer.clip_grad_norm is not None and clipped is not None and recent(clipped) > 0.9:
@@ -95,7 +103,9 @@ def _larger_steps(history: History, ratio: float) -> Iterator[Remedy]:
         )
     if getattr(optimizer, "eps", 0.0) > 1e-3:
         yield replacing("Let epsilon only guard against zero.", {f"{pointer}/eps": 1e-8})
-    yield other_rate(case, "Raise the learning rate: first steps of a hundredth of the weights.", rate_for(case, ratio))
+    yield other_rate(
+        case, "Raise the learning rate: steps of a few hundredths of the weights.", rate_for(case, fastest)
+    )
 
 
 def case_steps(history: History) -> float:

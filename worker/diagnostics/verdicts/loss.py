@@ -16,6 +16,7 @@ FIRST_POINTS: Final = 5
 RISEN: Final = 2.0
 """Times the larger of the first loss and ln C."""
 STUCK: Final = 0.02
+LEAST_POINTS: Final = 12
 NOT_YET: Final = 0.3
 """Share of the budget before which a loss that does not fall says nothing."""
 WORSE: Final = 1.25
@@ -79,7 +80,7 @@ class Plateau(VerdictRule):
 
     def judge(self, history: History) -> Finding | None:
         loss = history.track("loss")
-        if loss is None or len(loss) < 2 * WINDOW or history.share_done < NOT_YET or not math.isfinite(recent(loss)):
+        if loss is None or len(loss) < LEAST_POINTS or history.share_done < NOT_YET or not math.isfinite(recent(loss)):
             return None
         if share_fallen(loss) > STUCK or is_falling(loss):
             return None

@@ -4,18 +4,35 @@ import math
 from collections.abc import Iterator
 from typing import Final
 
+from specs.optimizers import SgdSpec
 from specs.verdicts import Remedy, replacing
 from worker.diagnostics.verdicts.history import Case
 
-GOOD_RATIO: Final = 1e-2
-"""First steps move weights by about a hundredth where training goes well: the suite's healthy runs, and ten times the
-later 1e-3 of the CS231n notes."""
+GOOD_RATIO: Final = 0.02
+"""What first steps move weights by where gradient descent goes well: the suite's healthy runs; later it is nearer the
+1e-3 of the CS231n notes."""
+GOOD_ADAPTIVE_RATIO: Final = 0.06
+"""The same of optimizers that divide by the gradient's size: their first step is the learning rate in every entry."""
+UNUSUAL: Final = 10.0
+"""Times above or below its default at which a rule's own scale is put back before anything else."""
 
 
 def rate_for(case: Case, ratio: float) -> float:
-    """The learning rate, to one digit, whose steps would be ``GOOD_RATIO`` of the weights if these are ``ratio``."""
-    wanted = case.learning_rate * GOOD_RATIO / ratio
+    """The learning rate, to one digit, whose steps move weights as they should, if they now move them by ``ratio``."""
+    good = GOOD_RATIO if isinstance(case.optimizer, SgdSpec) else GOOD_ADAPTIVE_RATIO
+    wanted = case.learning_rate * good / ratio
     return float(f"{wanted:.0e}") if math.isfinite(wanted) and wanted > 0 else case.learning_rate / 10
+
+
+def usual_scale(case: Case, *, above: bool) -> Iterator[Remedy]:
+    """The default of a rule's own scale of what its blocks are told, where it is far above or below that."""
+    fields = type(case.rule).model_fields
+    for name in ("feedback_scale", "projection_scale", "hebbian_rate"):
+        if name not in fields:
+            continue
+        default, now = fields[name].default, getattr(case.rule, name)
+        if now > UNUSUAL * default if above else now < default / UNUSUAL:
+            yield replacing(f"Put {name} back to its usual value.", {f"/learner/{name}": default})
 
 
 def other_rate(case: Case, title: str, lr: float) -> Remedy:

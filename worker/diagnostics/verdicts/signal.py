@@ -9,7 +9,7 @@ from specs.verdict_kinds import VerdictCode
 from specs.verdicts import Finding, Remedy, replacing
 from worker.diagnostics.verdicts.history import KEPT, WINDOW, Case, History
 from worker.diagnostics.verdicts.measures import CONFIRMED, largest, root_mean_squares
-from worker.diagnostics.verdicts.remedies import better_signal, clipping
+from worker.diagnostics.verdicts.remedies import better_signal, clipping, usual_scale
 from worker.diagnostics.verdicts.verdict import VerdictRule
 
 VANISHED: Final = 1e-4
@@ -85,11 +85,7 @@ def _limit(case: Case) -> float:
 def _louder(case: Case) -> Iterator[Remedy]:
     """The rule's own way to carry a signal down first, where it has one."""
     rule, blocks = case.rule, case.spec.network.depth
-    if (scale := getattr(rule, "feedback_scale", None)) is not None and scale < 1e-2:
-        default = type(rule).model_fields["feedback_scale"].default
-        yield replacing("Feed errors back at their usual size.", {"/learner/feedback_scale": default})
-    if (scale := getattr(rule, "projection_scale", None)) is not None and scale < 1e-2:
-        yield replacing("Project targets at their usual size.", {"/learner/projection_scale": 1.0})
+    yield from usual_scale(case, above=False)
     if rule.kind == "predictive_coding" and getattr(rule, "inference_steps", None) is not None:  # type: ignore[attr-defined]
         yield replacing("Let inference reach every block.", {"/learner/inference_steps": None})
     if (steps := getattr(rule, "num_nudged_steps", None)) is not None and steps <= blocks:
@@ -140,12 +136,8 @@ def _was_shaken(history: History) -> bool:
 
 
 def _quieter(history: History) -> Iterator[Remedy]:
-    case, rule = history.case, history.case.rule
-    for field in ("feedback_scale", "projection_scale"):
-        if (scale := getattr(rule, field, None)) is not None and scale > 10 * type(rule).model_fields[field].default:
-            yield replacing(
-                "Feed back at the usual size.", {f"/learner/{field}": type(rule).model_fields[field].default}
-            )
+    case = history.case
+    yield from usual_scale(case, above=True)
     norms = history.track("grad_norm")
     if norms is not None and len(norms) > WINDOW:
         yield clipping(case, _p90(norms.values(WINDOW)))
