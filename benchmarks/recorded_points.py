@@ -46,6 +46,7 @@ class Ingest(NamedTuple):
     """What came of bringing points in."""
 
     seconds: float
+    cpu_seconds: float
     points: int
     dropped: int
 
@@ -109,7 +110,7 @@ def record(database: Database, claim: Claim, made: list[bytes], folder: Path, *,
     reader = Reader(up, buffer=buffer, notify=lambda _: None)
     attempt_folder = AttemptFolder.create(settings, claim)
     recorder = Recorder(shop, claim, attempt_folder, buffer, notify=lambda _: None, give_up=lambda: False)
-    began = time.perf_counter()
+    began, cpu_before = time.perf_counter(), time.process_time()
     reader.start()
     recorder.start()
     for frame in made:
@@ -121,9 +122,9 @@ def record(database: Database, claim: Claim, made: list[bytes], folder: Path, *,
     os.close(mouth)
     reader.close()
     recorder.finish()
-    seconds = time.perf_counter() - began
+    seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_before
     assert recorder.state == "written", recorder.state
-    return Ingest(seconds, points, buffer.dropped)
+    return Ingest(seconds, cpu_seconds, points, buffer.dropped)
 
 
 def end(database: Database, claim: Claim) -> float:
@@ -154,12 +155,13 @@ def store(database: Database, claim: Claim, shape: Shape, folder: Path) -> Inges
     """The whole job in eight parts, PostgreSQL vacuumed after each: the sum of what they took."""
     made = list(sent(shape))
     part = -(-len(made) // 8)
-    seconds, dropped = 0.0, 0
+    seconds, cpu_seconds, dropped = 0.0, 0.0, 0
     for start in range(0, len(made), part):
         ingest = record(database, claim, made[start : start + part], folder, points=shape.points)
-        seconds, dropped = seconds + ingest.seconds, dropped + ingest.dropped
+        seconds, cpu_seconds = seconds + ingest.seconds, cpu_seconds + ingest.cpu_seconds
+        dropped += ingest.dropped
         vacuum(database)
-    return Ingest(seconds, shape.points, dropped)
+    return Ingest(seconds, cpu_seconds, shape.points, dropped)
 
 
 def size_bytes(database: Database, *, full_vacuum: bool = False) -> int:

@@ -36,17 +36,25 @@ def compare_ingest(folder: Path, rounds: int, mlflow: str | None) -> dict[str, A
     """Points a second of the recorder into SQLite and of MLflow's log-batch, in turns."""
     database = migrated(f"sqlite:///{folder / 'rounds.db'}")
     made = list(sent(ROUND))
-    ours, theirs, dropped = [], [], 0
+    ours, of_cpu, theirs, dropped = [], [], [], 0
     for round_ in range(rounds + 1):
         ingest = record(database, started_job(database), made, folder, points=ROUND.points)
         taken = log_batches(mlflow, 20) if mlflow else None
         if round_:  # the first warms up
             ours.append(ingest.points / ingest.seconds)
+            of_cpu.append(ingest.points / ingest.cpu_seconds)
             dropped += ingest.dropped
             theirs += [taken] if taken else []
     database.dispose()
-    print(f"recorder into SQLite: {median(ours) / 1e6:.2f} M points/s, {dropped} blocks dropped")
-    found: dict[str, Any] = {"recorder_points_per_s": ours, "dropped_blocks": dropped}
+    print(
+        f"recorder into SQLite: {median(ours) / 1e6:.2f} M points/s, {median(of_cpu) / 1e6:.2f} M a second of CPU, "
+        f"{dropped} blocks dropped"
+    )
+    found: dict[str, Any] = {
+        "recorder_points_per_s": ours,
+        "recorder_points_per_cpu_s": of_cpu,
+        "dropped_blocks": dropped,
+    }
     if not mlflow:
         reason = "no --mlflow URL was given, and no mlflow is on PATH"
         print(f"MLflow: null, {reason}")
@@ -68,6 +76,7 @@ def store_job(database: Database, shape: Shape, folder: Path) -> tuple[dict[str,
     figures = {
         "points": shape.points,
         "points_per_s": ingest.points / ingest.seconds,
+        "points_per_cpu_s": ingest.points / ingest.cpu_seconds,
         "dropped_blocks": ingest.dropped,
         "bytes_a_point_running": running,
     }
@@ -111,10 +120,11 @@ def api(database_url: str, folder: Path) -> Iterator[tuple[str, int]]:
         server.wait()
 
 
-def query_ms(address: str, job_id: str, layers: int) -> dict[str, float]:
+def query_ms(address: str, server: psutil.Process, job_id: str, layers: int) -> dict[str, float]:
     """Milliseconds of random queries over HTTP, each of 20 layers of one quantity, 1,000 points a series."""
     draw = random.Random(0)
     taken = []
+    cpu_before = sum(server.cpu_times()[:2])
     with httpx2.Client(base_url=address, timeout=60) as http:
         for _ in range(QUERIES):
             chosen = draw.sample(range(layers), min(QUERY_SERIES, layers))
@@ -129,7 +139,11 @@ def query_ms(address: str, job_id: str, layers: int) -> dict[str, float]:
             assert answer.status_code == 200 and len(answer.json()["data"]) == len(chosen), answer.text[:300]
     taken.sort()
     found = {"p50": taken[len(taken) // 2], "p95": taken[int(0.95 * len(taken))]}
-    print(f"  {len(chosen)} series x {QUERY_POINTS} points: p50 {found['p50']:.1f} ms, p95 {found['p95']:.1f} ms")
+    found["cpu"] = 1e3 * (sum(server.cpu_times()[:2]) - cpu_before) / QUERIES
+    print(
+        f"  {len(chosen)} series x {QUERY_POINTS} points: p50 {found['p50']:.1f} ms, p95 {found['p95']:.1f} ms, "
+        f"{found['cpu']:.1f} ms of CPU"
+    )
     return found
 
 
@@ -141,9 +155,9 @@ def of_sqlite(folder: Path, shapes: dict[str, Shape]) -> dict[str, Any]:
         database = migrated(url)
         figures, job_id = store_job(database, shape, folder)
         with api(url, folder) as (address, pid):
-            figures["query_running_ms"] = query_ms(address, job_id, shape.layers)
+            figures["query_running_ms"] = query_ms(address, psutil.Process(pid), job_id, shape.layers)
             merge_job(database, figures)
-            figures["query_merged_ms"] = query_ms(address, job_id, shape.layers)
+            figures["query_merged_ms"] = query_ms(address, psutil.Process(pid), job_id, shape.layers)
             figures["api_rss_mb"] = psutil.Process(pid).memory_info().rss / 2**20
         database.dispose()
         found[name] = figures
@@ -182,7 +196,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="afterprop-storage-") as name:
         folder = Path(name)
         with tracking_server(given.mlflow, folder) as mlflow:
-            figures = compare_ingest(folder, given.rounds, mlflow)
+            figures = {"load_before": os.getloadavg()} | compare_ingest(folder, given.rounds, mlflow)
         figures["sqlite"] = of_sqlite(folder, shapes)
         figures["postgresql"] = of_postgresql(folder, given.postgresql, wide)
     print(keep("storage", figures))
