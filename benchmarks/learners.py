@@ -118,6 +118,15 @@ ROWS: dict[str, Row] = {
         optimizer={"kind": "adam", "lr": 0.003, "schedule": {"kind": "linear", "steps": 4000, "final_factor": 0.05}},
         precision="bfloat16",
     ),
+    "forward_forward_dropout_long": Row(
+        FORWARD_FORWARD,
+        40,
+        0.985,
+        hidden=(1000, 1000),
+        network={"dropout": 0.2},
+        optimizer={"kind": "adamw", "lr": 0.002, "weight_decay": 0.001, "schedule": {"kind": "linear"}},
+        precision="bfloat16",
+    ),
     "pepita": Row(
         {"kind": "pepita"},
         60.0,
