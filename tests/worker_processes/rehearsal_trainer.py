@@ -121,8 +121,23 @@ def play_flood(order: Frame, up: int, down: int) -> int:
 def play_diverge(order: Frame, up: int, down: int) -> int:
     _start(order, up)
     _report(up, 1)
+    for last_step in (1, 1):
+        frames.send(up, "verdict", finding=_finding(last_step))
     frames.send(up, "error", kind="diverged", fault="user", message="loss is NaN", step=1, layer="blocks.0")
     return 0
+
+
+def _finding(last_step: int) -> dict[str, Any]:
+    """As no database can hold it: a NUL, and a number that is not finite."""
+    evidence = {"quantity": "gradient", "value": float("nan"), "facts": {"part": "a\0b"}}
+    return {
+        "code": "nonfinite",
+        "severity": "error",
+        "layer": "blocks.0",
+        "first_step": 1,
+        "last_step": last_step,
+        "evidence": evidence,
+    }
 
 
 def _start(order: Frame, up: int) -> int:

@@ -15,7 +15,7 @@ from alembic import command
 from sqlalchemy import select
 
 from migrations.__main__ import configuration
-from store import artifacts, events, jobs, logs, series, settlement, workers
+from store import artifacts, events, jobs, logs, series, settlement, verdicts, workers
 from store.database import Database, connect, now_s
 from store.queue import Bell
 from store.settings import Settings
@@ -207,6 +207,12 @@ def test_finding_fails_the_job_at_once(make: Callable[..., Rehearsal]) -> None:
     assert job.status == "failed" and job.error is not None
     assert {"kind": "diverged", "fault": "user", "step": 1, "layer": "blocks.0"}.items() <= job.error.items()
     assert job.charged_attempts == 0
+    with rehearsal.database.reading() as session:
+        (verdict,) = verdicts.of_job(session, job_id)
+        kinds = [event.type for event in events.page(session, job_id)]
+    assert (verdict.code, verdict.layer, verdict.attempt) == ("nonfinite", "blocks.0", 1)
+    assert (verdict.evidence["value"], verdict.evidence["facts"]) == (None, {"part": "a\u2400b"})
+    assert kinds.count("verdict") == 1 and kinds.index("verdict") < kinds.index("end")
 
 
 @pytest.mark.parametrize(
