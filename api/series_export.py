@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Iterator
 
-from api.parquet import ParquetFile
+from api import parquet
 from store import series
 from store.database import Database
 from store.series import Points
@@ -29,11 +29,7 @@ def as_csv(database: Database, job_id: str, wanted: Selection) -> Iterator[bytes
 
 def as_parquet(database: Database, job_id: str, wanted: Selection) -> Iterator[bytes]:
     """One row a point, a row group a series."""
-    file = ParquetFile()
-    yield file.begin()
-    for points in _series(database, job_id, wanted):
-        yield file.row_group(points)
-    yield file.end()
+    return parquet.written(_series(database, job_id, wanted))
 
 
 def _series(database: Database, job_id: str, wanted: Selection) -> Iterator[Points]:

@@ -11,7 +11,7 @@ import pyarrow.parquet
 import pytest
 from fastapi.testclient import TestClient
 
-from api.parquet import MEDIA_TYPE, ParquetFile
+from api.parquet import MEDIA_TYPE, written
 from specs.reports import SeriesBlock as Block
 from store import series
 from store.database import Database
@@ -93,17 +93,14 @@ def test_parquet_says_its_types_and_nulls(http: TestClient, job: str, tmp_path: 
     assert parameters == {None, 'odd, "name"'}
 
 
-@pytest.mark.parametrize("count", [1, 63, 64, 8191, 8192, 2_100_000])
-def test_row_groups_of_any_length_are_read_by_another_library(count: int) -> None:
-    file = ParquetFile()
-    values = np.arange(count, dtype=np.float32)
-    points = Points("loss", None, -1, None, "train", "", np.arange(count, dtype=np.int32), values)
-    written = file.begin() + file.row_group(points) + file.row_group(points) + file.end()
-    table = pa.parquet.read_table(io.BytesIO(written))
-    assert table.num_rows == 2 * count
-    assert table["value"].to_numpy()[count:].tobytes() == values.tobytes()
-    assert table["split"].unique().to_pylist() == ["train"]
-    assert table["layer"].null_count == 2 * count
+def test_file_is_sent_series_by_series() -> None:
+    values = np.arange(70_000, dtype=np.float32)
+    points = Points("loss", None, -1, None, "train", "", np.arange(len(values), dtype=np.int32), values)
+    pieces = list(written(iter([points, points])))
+    assert [len(piece) > 100_000 for piece in pieces] == [True, True, False]
+    table = pa.parquet.read_table(io.BytesIO(b"".join(pieces)))
+    assert table["value"].to_numpy().tobytes() == 2 * values.tobytes()
+    assert table["layer"].null_count == table.num_rows
 
 
 def test_export_of_nothing_is_a_file_without_rows(http: TestClient) -> None:
