@@ -38,9 +38,19 @@ class Progress(Filled):
 class Energy(Filled):
     """Measured joules, or null with the reason."""
 
-    joules: Number = None
+    joules: Number = Field(default=None, description="gross: all that the counter rose by")
     source: str | None = None
     reason: str | None = None
+    scope: str | None = Field(default=None, description="device: the counter is the whole device's, whoever used it")
+    window_s: Number = Field(default=None, description="seconds that the counter was read over")
+    joules_above_idle: Number = Field(default=None, description="without what the device takes at rest")
+    idle_watts: Number = Field(default=None, description="at rest, measured before the job's first kernel")
+    idle_reason: str | None = Field(default=None, description="why there is no baseline")
+    exclusive: bool | None = Field(
+        default=None, description="whether nobody else used the device in the window; null where that cannot be told"
+    )
+    start_celsius: Number = Field(default=None, description="the device's temperature at the start of the attempt")
+    joules_per_sample: Number = Field(default=None, description="gross joules over the rows trained on")
 
 
 class Cost(Filled):

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from worker.meters.energy import EnergyMeter, nvml_counter, rapl_counter
+from worker.meters.counters import nvml_counter, rapl_counter
+from worker.meters.energy import EnergyMeter
 
 
 class NoSuchDevice(Exception):

@@ -205,13 +205,13 @@ class Attempt:
         path = self._folder / WEIGHTS
         save_file({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}, path)
         trained = sum(p.numel() for group in course.training.groups for p in group.parameters)
-        best = loop.selection.summary()
+        best, samples = loop.selection.summary(), course.batches.samples_before(loop.step)
         inference = inference_bill(course.training, self._rows("train"), course.bill.energy, autocast=course.autocast)
         return Result(
             step=loop.step,
             metrics=metrics,
             best=best,
-            cost={**course.bill.total(parameters=trained), **inference},
+            cost={**course.bill.total(parameters=trained, samples=samples), **inference},
             artifacts={WEIGHTS: str(path)},
             weights_sha256=digest,
             diagnostics={

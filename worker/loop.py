@@ -170,7 +170,7 @@ class Loop:
         optimizers = course.training.optimizers
         view.learning_rate = optimizers.rate(next(iter(optimizers.groups)))
         view.samples = course.batches.samples_before(self.step)
-        view.wall_s, view.joules = bill.training.seconds, bill.energy.joules()
+        view.wall_s, view.joules = bill.training.seconds, bill.energy.resolved_joules()
         if len(course.phases) > 1:
             course.series.add(view.step, Point("phase", "", WHOLE, float(course.phases.number)))
         course.panel.close(view, report)

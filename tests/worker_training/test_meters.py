@@ -9,50 +9,8 @@ import torch
 from torch import nn
 
 from tests.worker_training.running import attempt, job, train
-from worker.length import NoCounter
-from worker.meters.energy import EnergyMeter, RaplCounter, rapl_counter
 from worker.meters.flops import FlopMeter
 from worker.meters.memory import ActivationCount, MemoryMeter
-from worker.trainer import finding
-
-
-def _zone(folder: Path, name: str, energy_uj: int, *, wraps_at: int = 10_000_000) -> Path:
-    zone = folder / name
-    zone.mkdir(exist_ok=True)
-    (zone / "name").write_text("package-0\n")
-    (zone / "max_energy_range_uj").write_text(f"{wraps_at}\n")
-    (zone / "energy_uj").write_text(f"{energy_uj}\n")
-    return zone
-
-
-def test_rapl_counter_adds_up_zones_and_wraps(tmp_path: Path) -> None:
-    _zone(tmp_path, "intel-rapl:0", 9_000_000)
-    _zone(tmp_path, "intel-rapl:1", 1_000_000)
-    counter, reason = rapl_counter(tmp_path)
-    assert isinstance(counter, RaplCounter), reason
-    _zone(tmp_path, "intel-rapl:0", 500_000)  # past its range of 10 J
-    _zone(tmp_path, "intel-rapl:1", 3_000_000)
-    assert counter.joules() == pytest.approx(1.5 + 2.0)
-
-
-def test_without_a_counter_there_are_no_joules_but_a_reason(tmp_path: Path) -> None:
-    reading = EnergyMeter(*rapl_counter(tmp_path)).reading()
-    assert (reading.joules, reading.source) == (None, "none")
-    assert "RAPL" in str(reading.reason)
-
-
-def test_short_window_has_no_joules(tmp_path: Path) -> None:
-    _zone(tmp_path, "intel-rapl:0", 0)
-    reading = EnergyMeter(*rapl_counter(tmp_path)).reading()
-    assert (reading.joules, reading.reason) == (None, "window_too_short")
-
-
-def test_earlier_attempts_joules_are_kept(tmp_path: Path) -> None:
-    zone = _zone(tmp_path, "intel-rapl:0", 0)
-    meter = EnergyMeter(*rapl_counter(tmp_path))
-    meter.load_state_dict({"joules": 40.0, "window_s": 10.0})
-    (zone / "energy_uj").write_text("2000000\n")
-    assert meter.reading().joules == pytest.approx(42.0)
 
 
 def test_flops_equal_the_formula_of_the_mlp() -> None:
@@ -126,15 +84,6 @@ def test_peak_on_a_cpu_says_how_it_was_taken() -> None:
     peak = meter.peak()
     assert peak["peak_bytes"] - before > 32 << 20
     assert peak["source"] in ("peak_rss_above_start", "rise_of_max_rss")
-
-
-def test_budget_in_joules_without_a_counter_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.meters.energy.POWERCAP", tmp_path)
-    monkeypatch.setattr(rapl_counter, "__defaults__", (tmp_path,))
-    with pytest.raises(NoCounter) as caught:
-        attempt(job("backprop", "mlp", training={"budget": {"kind": "joules", "value": 5.0}}), tmp_path)
-    failure = finding(caught.value, step=None)
-    assert (failure.kind, failure.fault) == ("no_energy_counter", "user")
 
 
 def test_activation_checkpointing_stores_less_and_changes_no_bit(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Anytime curves: the validation score over steps, seconds and FLOPs, averaged over the seeds of an arm."""
+"""Anytime curves: the validation score over steps, seconds, FLOPs and joules, averaged over the seeds of an arm."""
 
 import math
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from store.comparisons import Row
 from store.series import Points
 
 MOST_POINTS: Final = 60
+AXES: Final = ("step", "seconds", "flops", "joules")
 
 Floats = npt.NDArray[np.float64]
 
@@ -28,7 +29,7 @@ def of_arm(session: Session, runs: Sequence[Row], *, metric: str) -> list[dict[s
         scores = [point["score"] for point in here]
         points.append(
             {
-                **{name: _mean([point[name] for point in here]) for name in ("step", "seconds", "flops")},
+                **{name: _mean([point[name] for point in here]) for name in AXES},
                 "score": _mean(scores),
                 "lowest": min(scores),
                 "highest": max(scores),
@@ -39,33 +40,38 @@ def of_arm(session: Session, runs: Sequence[Row], *, metric: str) -> list[dict[s
 
 
 def to_target(points: Sequence[dict[str, Any]], target: float, *, higher_is_better: bool) -> dict[str, Any] | None:
-    """Steps, seconds and FLOPs of the first point that reaches the target; None where none does."""
+    """Steps, seconds, FLOPs and joules of the first point that reaches the target; None where none does."""
     for point in points:
         if point["score"] >= target if higher_is_better else point["score"] <= target:
-            return {name: point[name] for name in ("step", "seconds", "flops")}
+            return {name: point[name] for name in AXES}
     return None
 
 
 def _of_run(session: Session, run: Row, metric: str) -> list[dict[str, Any]]:
     assert run.job_id is not None
-    read = series.read(session, run.job_id, names=[metric, "wall_s"])
+    read = series.read(session, run.job_id, names=[metric, "wall_s", "energy_joules"])
     scores = _whole(read, metric, "validation")
     if scores is None:
         return []
-    seconds = _whole(read, "wall_s", "train")
+    seconds, joules = _whole(read, "wall_s", "train"), _whole(read, "energy_joules", "train")
     cost = (run.result or {}).get("cost") or {}
     steps = float((run.result or {}).get("step") or scores.steps[-1])
     flops = cost.get("flops")
     return [
         {
             "step": int(step),
-            "seconds": None if seconds is None else float(np.interp(step, seconds.steps, seconds.values)),
+            "seconds": _at(step, seconds),
+            "joules": _at(step, joules),
             "flops": None if flops is None else flops * float(step) / steps,
             "score": float(value),
         }
         for step, value in zip(scores.steps, scores.values, strict=True)
         if math.isfinite(value)
     ]
+
+
+def _at(step: float, series_: Points | None) -> float | None:
+    return None if series_ is None else float(np.interp(step, series_.steps, series_.values))
 
 
 def _whole(read: Sequence[Points], name: str, split: str) -> Points | None:

@@ -57,9 +57,10 @@ class Bill:
         self.forwards += forwards
         self.backwards += backwards
 
-    def total(self, *, parameters: int) -> dict[str, Any]:
-        """What is served as ``cost``."""
-        memory = self.memory.peak()
+    def total(self, *, parameters: int, samples: int) -> dict[str, Any]:
+        """What is served as ``cost``, after ``samples`` rows of training."""
+        memory, energy = self.memory.peak(), self.energy.reading()
+        each = None if energy.joules is None or not samples else energy.joules / samples
         return {
             "wall_s": self._wall.seconds,
             "training_s": self.training.seconds,
@@ -70,7 +71,7 @@ class Bill:
             "backwards": self.backwards,
             "peak_bytes": memory["peak_bytes"],
             "memory": {**memory, "activation_bytes": self.activation_bytes},
-            "energy": self.energy.reading().as_json(),
+            "energy": {**energy.as_json(), "joules_per_sample": each},
             "parameters": parameters,
         }
 

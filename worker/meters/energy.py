@@ -1,147 +1,127 @@
-"""Joules from a counter of the machine: NVML's on a GPU, RAPL's of the CPU package. Never an estimate."""
+"""The joules of a job: windows of a counter, over all its attempts, and what must be known to read them."""
 
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass
+from typing import Any, Final
 
-MIN_WINDOW_S = 1.0
-POWERCAP = Path("/sys/class/powercap")
+from worker.meters.counters import Counter
+
+SHORTEST_WINDOW_S: Final = 1.0
+UPDATES: Final = 50
+"""Of the counter in a window: one more or less is then 2 %. NVML moves every 0.1 s, so a window takes 5 s."""
 
 
 @dataclass(frozen=True)
 class Energy:
     """What a window cost. Without a counter, or in too short a window, ``joules`` is None and ``reason`` says why.
 
-    ``scope`` device: the counter covers the whole device or package, whoever used it.
+    ``scope`` device: the counter covers the whole device or package, whoever used it; ``exclusive`` says whether that
+    was this job alone. ``joules`` is gross; ``joules_above_idle`` leaves out what the device takes at rest.
     """
 
     joules: float | None
     source: str
     reason: str | None = None
     scope: str = "device"
+    window_s: float | None = None
+    joules_above_idle: float | None = None
+    idle_watts: float | None = None
+    idle_reason: str | None = None
+    exclusive: bool | None = None
+    start_celsius: float | None = None
 
-    def as_json(self) -> dict[str, float | str | None]:
-        return {"joules": self.joules, "source": self.source, "reason": self.reason, "scope": self.scope}
-
-
-class Counter(ABC):
-    """A counter of joules that only rises."""
-
-    source: str
-
-    @abstractmethod
-    def joules(self) -> float:
-        """Joules since an arbitrary start."""
-
-
-class RaplCounter(Counter):
-    """Intel's and AMD's running average power limit: one file of microjoules per package and DRAM, which wraps."""
-
-    source = "rapl"
-
-    def __init__(self, zones: Sequence[Path]) -> None:
-        self._files = [zone / "energy_uj" for zone in zones]
-        self._ranges = [int((zone / "max_energy_range_uj").read_text()) for zone in zones]
-        self._last = [self._read(file) for file in self._files]
-        self._joules = 0.0
-
-    def joules(self) -> float:
-        """Must be read more often than the counter wraps (an hour at 70 W on common parts)."""
-        for index, file in enumerate(self._files):
-            now = self._read(file)
-            passed = now - self._last[index]
-            if passed < 0:
-                passed += self._ranges[index]
-            self._last[index] = now
-            self._joules += passed / 1e6
-        return self._joules
-
-    @staticmethod
-    def _read(file: Path) -> int:
-        return int(file.read_text())
-
-
-class NvmlCounter(Counter):
-    """The total energy of one NVIDIA GPU since its driver was loaded."""
-
-    source = "nvml"
-
-    def __init__(self, uuid: str, synchronize: Callable[[], None]) -> None:
-        import pynvml
-
-        pynvml.nvmlInit()
-        self._nvml = pynvml
-        self._handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
-        self._synchronize = synchronize
-        pynvml.nvmlDeviceGetTotalEnergyConsumption(self._handle)
-
-    def joules(self) -> float:
-        self._synchronize()
-        millijoules: int = self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._handle)
-        return millijoules / 1000
-
-
-def rapl_counter(powercap: Path = POWERCAP) -> tuple[Counter | None, str]:
-    """The machine's RAPL counter, or None and the reason."""
-    zones = []
-    for name_file in sorted(powercap.glob("*/name")):
-        name = name_file.read_text().strip()
-        if name.startswith("package") or name == "dram":
-            zones.append(name_file.parent)
-    if not zones:
-        return None, "no RAPL counter on this machine (usual in virtual machines)"
-    try:
-        return RaplCounter(zones), ""
-    except PermissionError:
-        return None, "the RAPL counter may not be read by this user"
-    except (OSError, ValueError) as error:
-        return None, f"the RAPL counter cannot be read: {type(error).__name__}"
-
-
-def nvml_counter(uuid: str, synchronize: Callable[[], None]) -> tuple[Counter | None, str]:
-    """The GPU's own counter, or None and the reason."""
-    try:
-        return NvmlCounter(uuid, synchronize), ""
-    except ImportError:
-        return None, "nvidia-ml-py is not installed"
-    except Exception as error:  # pynvml has one exception class per status, made at run time
-        return None, f"NVML: {error}"
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
 
 
 class EnergyMeter:
-    """Joules of this job's training, over all its attempts."""
+    """Joules of this job's training, over all its attempts. Made before the first kernel of the job runs."""
 
     def __init__(self, counter: Counter | None, reason: str = "") -> None:
         self._counter = counter
         self._reason = reason
         self._spent = 0.0
         self._earlier_s = 0.0
-        self._start = counter.joules() if counter else 0.0
+        self._idle_joules_before: float | None = 0.0
+        self._alone_before: bool | None = True
+        self._at_rest = None
+        self._start = 0.0
+        if counter is not None:
+            counter.settle()
+            self._at_rest = counter.at_rest()
+            self._start = counter.joules()
         self._started_at = time.monotonic()
 
     @property
     def available(self) -> bool:
         return self._counter is not None
 
+    @property
+    def resolved_s(self) -> float:
+        """The shortest window in which this counter says something."""
+        return 0.0 if self._counter is None else UPDATES * self._counter.update_s
+
     def joules(self) -> float | None:
-        """Joules so far; None without a counter."""
+        """Joules so far; None without a counter. Never waits for a device."""
         return None if self._counter is None else self._spent + self._counter.joules() - self._start
+
+    def resolved_joules(self) -> float | None:
+        """Joules so far, for a series; None as long as the window is too short to say."""
+        return None if self._window_s < self._shortest_s else self.joules()
 
     def reading(self) -> Energy:
         """What is served at the end."""
-        if self._counter is None:
+        if self._counter is None or self._at_rest is None:
             return Energy(None, "none", self._reason)
-        window = self._earlier_s + time.monotonic() - self._started_at
-        if window < MIN_WINDOW_S:
-            return Energy(None, self._counter.source, "window_too_short")
-        return Energy(self.joules(), self._counter.source)
+        self._counter.settle()
+        window, source = self._window_s, self._counter.source
+        if window < self._shortest_s:
+            return Energy(None, source, "window_too_short", window_s=window)
+        joules, idle = self.joules(), self._idle_joules
+        return Energy(
+            joules,
+            source,
+            window_s=window,
+            joules_above_idle=None if idle is None or joules is None else joules - idle,
+            idle_watts=self._at_rest.watts,
+            idle_reason=(self._at_rest.reason or "an earlier attempt has no baseline") if idle is None else None,
+            exclusive=self._alone,
+            start_celsius=self._at_rest.celsius,
+        )
 
-    def state_dict(self) -> dict[str, float]:
-        window = self._earlier_s + time.monotonic() - self._started_at
-        return {"joules": self.joules() or 0.0, "window_s": window}
+    @property
+    def _shortest_s(self) -> float:
+        return max(SHORTEST_WINDOW_S, self.resolved_s)
 
-    def load_state_dict(self, state: dict[str, float]) -> None:
+    @property
+    def _window_s(self) -> float:
+        return self._earlier_s + time.monotonic() - self._started_at
+
+    @property
+    def _idle_joules(self) -> float | None:
+        """What the device would have taken at rest; None if one attempt does not know it."""
+        watts = None if self._at_rest is None else self._at_rest.watts
+        if watts is None or self._idle_joules_before is None:
+            return None
+        return self._idle_joules_before + watts * (time.monotonic() - self._started_at)
+
+    @property
+    def _alone(self) -> bool | None:
+        now = None if self._counter is None else self._counter.alone()
+        if False in (now, self._alone_before):
+            return False
+        return None if None in (now, self._alone_before) else True
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "joules": self.joules() or 0.0,
+            "window_s": self._window_s,
+            "idle_joules": self._idle_joules,
+            "alone": self._alone,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self._spent = state["joules"]
         self._earlier_s = state["window_s"]
+        self._idle_joules_before = state.get("idle_joules")
+        self._alone_before = state.get("alone")

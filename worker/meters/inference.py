@@ -15,7 +15,6 @@ from worker.meters.flops import FlopMeter
 
 MOST_ROWS: Final = 256
 PASSES: Final = 3
-SHORTEST_WINDOW_S: Final = 0.05
 SHORT: Final = "the predictions were over too soon for the counter"
 
 
@@ -36,7 +35,7 @@ def inference_bill(
         with flops.counting_evaluation(rows=count):
             training.learner.predict(part.x, part.dt)
         seconds = min(_passes(training, part))
-    spent, long_enough = energy.joules(), time.monotonic() - begun >= SHORTEST_WINDOW_S
+    spent, long_enough = energy.joules(), time.monotonic() - begun >= energy.resolved_s
     joules = None
     if before is not None and spent is not None and long_enough:
         joules = (spent - before) / (count * (PASSES + 1))
