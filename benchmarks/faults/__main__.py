@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.faults import files
+from benchmarks.faults import files, table
 from benchmarks.faults.bases import BASES
 from benchmarks.faults.cures import Prescription, first_remedy, is_as_good, is_cured, placebo, prescriptions
 from benchmarks.faults.judging import Said, served_first, verdicts
@@ -120,7 +120,9 @@ def main() -> None:
         if figure != "rows":
             print(f"{figure:30s} {value}")
     if given.keep:
-        print("kept in", keep(f"faults/{given.half}", found))
+        path = keep(f"faults/{given.half}", found)
+        table.write(path, path.with_name("faults.md"))
+        print("kept in", path)
 
 
 if __name__ == "__main__":
