@@ -1,11 +1,10 @@
 """Whether what a rule writes points along the gradient of the loss."""
 
-from statistics import fmean
 from typing import ClassVar, Final
 
 from specs.verdict_kinds import VerdictCode
 from specs.verdicts import Finding, Remedy, replacing
-from worker.diagnostics.verdicts.history import Case, History
+from worker.diagnostics.verdicts.history import Case, History, Track
 from worker.diagnostics.verdicts.remedies import other_rate
 from worker.diagnostics.verdicts.verdict import VerdictRule
 
@@ -34,19 +33,24 @@ class Misaligned(VerdictRule):
         tracks = [
             track
             for track in history.by_layer("alignment_cosine").values()
-            if len(track) >= PROBES and fmean(track.values(PROBES)) < UPHILL
+            if len(track) >= PROBES and average(track) < UPHILL
         ]
         if not tracks:
             return None
-        worst = min(tracks, key=lambda track: fmean(track.values(PROBES)))
+        worst = min(tracks, key=lambda track: average(track))
         return self.found(
             worst,
-            value=fmean(worst.values(PROBES)),
+            value=average(worst),
             threshold=UPHILL,
             window=PROBES,
             comparison="below",
             remedies=tuple(_truer(history.case)),
         )
+
+
+def average(cosine: Track) -> float:
+    """Over the last probes; NaN where they hold one, or infinities of both signs."""
+    return sum(cosine.values(PROBES)) / PROBES
 
 
 def _truer(case: Case) -> list[Remedy]:

@@ -30,7 +30,7 @@ def _spread(history: History) -> tuple[Track, list[float]] | None:
     track = history.track("population_loss_std") or history.track("loss_difference")
     if loss is None or track is None or not CONFIRMED <= track.count <= FIRST_POINTS:
         return None
-    pairs = zip(track.values(FIRST_POINTS), loss.values(FIRST_POINTS), strict=True)
+    pairs = zip(track.values(FIRST_POINTS), loss.values(FIRST_POINTS), strict=False)
     return track, [value / abs(level) if level else 0.0 for value, level in pairs]
 
 

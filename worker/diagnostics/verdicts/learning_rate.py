@@ -9,7 +9,7 @@ from specs.verdict_kinds import VerdictCode
 from specs.verdicts import Finding, Remedy, replacing
 from worker.diagnostics.verdicts.history import WINDOW, History, Track
 from worker.diagnostics.verdicts.measures import CONFIRMED, recent, share_fallen
-from worker.diagnostics.verdicts.remedies import other_rate, rate_for, usual_scale
+from worker.diagnostics.verdicts.remedies import clipping, other_rate, rate_for, usual_scale
 from worker.diagnostics.verdicts.verdict import VerdictRule
 
 REPLACED: Final = 0.8
@@ -90,13 +90,12 @@ class LrTooLow(VerdictRule):
 def _larger_steps(history: History) -> Iterator[Remedy]:
     """What holds the steps back comes before the rate itself."""
     case = history.case
-    fastest = max(recent(track) for track in history.by_layer("update_ratio").values())
+    fastest = max((recent(track) for track in history.by_layer("update_ratio").values()), default=0.0)
     pointer, optimizer = case.optimizer_pointer, case.optimizer
     clipped = history.track("clipped_share")
     if optimizer.clip_grad_norm is not None and clipped is not None and recent(clipped) > 0.9:
         norm = history.track("grad_norm")
-        limit = None if norm is None else float(f"{recent(norm):.0e}")
-        yield replacing("Clip at the gradient's usual norm, not far below.", {f"{pointer}/clip_grad_norm": limit})
+        yield from clipping(case, recent(norm) if norm is not None else 0.0)
     if not isinstance(optimizer.schedule, ConstantSchedule) or optimizer.schedule.warmup_steps > case_steps(history):
         yield replacing(
             "Keep the learning rate constant.", {f"{pointer}/schedule": {"kind": "constant", "warmup_steps": 0}}

@@ -19,6 +19,8 @@ UNUSUAL: Final = 10.0
 
 def rate_for(case: Case, ratio: float) -> float:
     """The learning rate, to one digit, whose steps move weights as they should, if they now move them by ``ratio``."""
+    if not ratio > 0:
+        return 10 * case.learning_rate
     good = GOOD_RATIO if isinstance(case.optimizer, SgdSpec) else GOOD_ADAPTIVE_RATIO
     wanted = case.learning_rate * good / ratio
     return float(f"{wanted:.0e}") if math.isfinite(wanted) and wanted > 0 else case.learning_rate / 10
@@ -58,9 +60,8 @@ def better_signal(case: Case) -> Iterator[Remedy]:
     yield replacing("Draw the first weights after He et al.", {"/network/init": "kaiming"})
 
 
-def clipping(case: Case, norm: float) -> Remedy:
-    """Clipping of the gradient at this norm, to one digit."""
-    return replacing(
-        "Clip the gradient at the norm that nine of ten steps stay below.",
-        {f"{case.optimizer_pointer}/clip_grad_norm": float(f"{norm:.0e}")},
-    )
+def clipping(case: Case, norm: float) -> Iterator[Remedy]:
+    """Clipping of the gradient at this norm, to one digit; nothing where it is no number to clip at."""
+    if math.isfinite(norm) and norm > 0:
+        limit = float(f"{norm:.0e}")
+        yield replacing(f"Clip the gradient's norm at {limit:g}.", {f"{case.optimizer_pointer}/clip_grad_norm": limit})

@@ -34,7 +34,7 @@ class NotSettled(VerdictRule):
         after, before = history.track("inference_energy"), history.track("inference_energy_before")
         if after is None or before is None or len(after) < CONFIRMED:
             return
-        pairs = zip(after.values(CONFIRMED), before.values(CONFIRMED), strict=True)
+        pairs = zip(after.values(CONFIRMED), before.values(CONFIRMED), strict=False)
         ratios = [high / low if low else 1.0 for high, low in pairs]
         if all(not ratio <= ABOVE_START for ratio in ratios):
             yield self.found(

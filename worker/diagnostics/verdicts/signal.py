@@ -140,10 +140,10 @@ def _quieter(history: History) -> Iterator[Remedy]:
     yield from usual_scale(case, above=True)
     norms = history.track("grad_norm")
     if norms is not None and len(norms) > WINDOW:
-        yield clipping(case, _p90(norms.values(WINDOW)))
+        yield from clipping(case, _p90(norms.values(WINDOW)))
     yield replacing("Normalise every layer.", {"/network/norm": "layer"})
     yield replacing("Draw the first weights smaller.", {"/network/init": "default"})
-    yield clipping(case, 1.0)
+    yield from clipping(case, 1.0)
 
 
 class GradSpike(VerdictRule):
@@ -158,7 +158,7 @@ class GradSpike(VerdictRule):
             return None
         usual, losses = norms.values(EVENLY), loss.values(EVENLY)
         limit, high = SPIKE * median(usual), max(RAISED * median(losses), MATTERS * loss.first[1])
-        spikes = [value for value, level in zip(usual, losses, strict=True) if value > limit and level > high]
+        spikes = [value for value, level in zip(usual, losses, strict=False) if value > limit and level > high]
         if len(spikes) < AGAIN:
             return None
         return self.found(
@@ -166,7 +166,7 @@ class GradSpike(VerdictRule):
             value=max(spikes),
             threshold=limit,
             window=EVENLY,
-            remedies=(clipping(history.case, 2 * median(usual)),),
+            remedies=tuple(clipping(history.case, 2 * median(usual))),
             numbers={"usual": median(usual), "spikes": float(len(spikes))},
         )
 

@@ -1,0 +1,69 @@
+"""The rules of verdicts by themselves: they never fail, and say why they do not judge a job."""
+
+import json
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.worker_training.running import attempt, job
+from worker.attempt import case
+from worker.diagnostics.verdicts.history import Case, History
+from worker.diagnostics.verdicts.judge import all_rules
+
+PAIRS = [
+    ("backprop", "mlp"),
+    ("mezo", "mlp"),
+    ("equilibrium_propagation", "mlp bounded"),
+    ("predictive_coding", "mlp"),
+    ("forward_forward", "mlp"),
+    ("soft_hebb", "mlp"),
+    ("evolution_strategies", "mlp"),
+]
+NUMBERS = [0.0, math.nan, math.inf, -math.inf, 1e-30, 1e30, -1.0, 1.0, 0.5, 1e-8, 3.0]
+STEPS = list(range(1, 21))
+
+
+def judged_case(fields: dict[str, Any], folder: Path) -> Case:
+    made = attempt(fields, folder)
+    course = made.loop.course
+    return case(made.order.spec, made.order.signature, course.training, course.phases.running)
+
+
+@pytest.mark.parametrize(("learner", "network"), PAIRS)
+def test_no_rule_fails_whatever_was_measured(learner: str, network: str, tmp_path: Path) -> None:
+    subject = judged_case(job(learner, network), tmp_path)
+    rules = [rule for rule in all_rules() if rule.unfit(subject) is None]
+    draw = random.Random(learner)
+    findings = 0
+    for _ in range(12):
+        history, chosen = History(subject), draw.choices(NUMBERS, k=draw.choice([1, 2, 4]))
+        for quantity in sorted({name for rule in rules for name in rule.needs}):
+            for layer in (None, *subject.layers):
+                count = draw.choice([0, 1, 3, 5, 20])
+                history.extend(quantity, layer, "train", STEPS[:count], draw.choices(chosen, k=count))
+        history.extend("loss", None, "validation", [5, 10, 15], draw.choices(NUMBERS, k=3))
+        for step in STEPS:
+            history.advance(step)
+            history.share_done = step / len(STEPS)
+            found = [finding for rule in rules if (finding := rule.judge(history)) is not None]
+            findings += len(found)
+            for finding in found:
+                json.dumps(finding.model_dump(mode="json"), allow_nan=False)
+    assert findings > 10
+
+
+def test_rule_that_does_not_apply_says_why(tmp_path: Path) -> None:
+    subject = judged_case(job("backprop", "mlp"), tmp_path)
+    reasons = {rule.code: rule.unfit(subject) for rule in all_rules()}
+    assert {code: reason for code, reason in reasons.items() if reason is not None} == {
+        "signal_below_precision": "takes_no_differences",
+        "perturbation_too_large": "perturbs_nothing",
+        "threshold_off": "no_goodness",
+        "collapsed": "no_competition",
+        "not_settled": "no_inference",
+    }
+    local = judged_case(job("forward_forward", "mlp"), tmp_path)
+    assert {rule.code: rule.unfit(local) for rule in all_rules()}["misaligned"] == "own_objective"
