@@ -92,8 +92,8 @@ def test_only_a_correct_evolution_strategy_reaches_its_expected_cosine(
         network={"kind": "mlp", "hidden": [12, 8]},
         learner={"kind": "evolution_strategies", "population_size": 64},
         optimizer={"kind": "sgd", "lr": 1e-4},
-        training={"budget": {"kind": "steps", "value": 80}},
-        diagnostics={"every_steps": 80, "alignment_every_steps": 1, "budget_percent": None},
+        training={"budget": {"kind": "steps", "value": 40}},
+        diagnostics={"every_steps": 40, "alignment_every_steps": 1, "budget_percent": None},
     )
     made = attempt(fields, tmp_path)
     training = made.loop.course.training
@@ -104,7 +104,7 @@ def test_only_a_correct_evolution_strategy_reaches_its_expected_cosine(
     series = _run(made)
     for layer in ("blocks.0", "blocks.1", "readout"):
         cosine, expected = (series[name, layer, "train"] for name in ("alignment_cosine", "alignment_expected"))
-        assert len(cosine) == 80
+        assert len(cosine) == 40
         ratio = fmean(cosine.values()) / fmean(expected.values())
         assert low <= ratio <= high, (layer, ratio)
 
