@@ -83,7 +83,7 @@ def test_peak_on_a_cpu_says_how_it_was_taken() -> None:
     del block
     peak = meter.peak()
     assert peak["peak_bytes"] - before > 32 << 20
-    assert peak["source"] in ("peak_rss_above_start", "rise_of_max_rss")
+    assert peak["source"] in ("peak_private_rss_above_start", "rise_of_max_rss")
 
 
 def test_activation_checkpointing_stores_less_and_changes_no_bit(tmp_path: Path) -> None:
