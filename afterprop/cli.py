@@ -27,6 +27,7 @@ app = typer.Typer(
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+SpecFile = Annotated[str, typer.Argument(metavar="FILE", help="A job spec: JSON, YAML, or - for standard input.")]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id.")]
 
 
@@ -75,7 +76,7 @@ def up(
 
 @app.command()
 def submit(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A job spec: JSON, YAML, or - for standard input.")],
+    file: SpecFile,
     watch: Annotated[bool, typer.Option("--watch", help="Follow the job to its end.")] = False,
     idempotency_key: Annotated[str | None, typer.Option(help="The same key never makes two jobs.")] = None,
     as_json: AsJson = False,
@@ -89,6 +90,15 @@ def submit(
         else:
             answer(job, as_json=as_json, text=job["id"])
             warn_without_worker(job)
+
+
+@app.command()
+def estimate(file: SpecFile, as_json: AsJson = False) -> None:
+    """Say what a job would need, without training it. Exit code 1: it does not fit."""
+    from afterprop.estimating import tell
+
+    with client() as service:
+        raise typer.Exit(tell(service.estimate(read_or_exit(file)), console=console(), as_json=as_json))
 
 
 @app.command()

@@ -73,6 +73,9 @@ class Cost(Filled):
         "training-only = trained + frozen",
     )
     energy: Energy | None = None
+    predicted: dict[str, Any] | None = Field(
+        default=None, description="training_s, flops and peak_bytes as the first steps let expect them, to compare"
+    )
 
 
 class Best(Filled):

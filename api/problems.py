@@ -53,6 +53,9 @@ KINDS: Mapping[str, Kind] = {
     "patch_failed": Kind(422, "The patch does not apply", "`errors` names the operation that failed."),
     "bad_cursor": Kind(422, "Bad cursor", "Use `next_cursor` of an earlier page as it stands."),
     "internal_error": Kind(500, "Internal error", "This is a defect: report it with the request_id."),
+    "no_worker": Kind(503, "No worker", "Start a worker of this class; `/v1/workers` lists those that live."),
+    "estimate_not_ready": Kind(503, "Estimate not ready", "A worker is at it: ask again with the same body."),
+    "estimate_failed": Kind(503, "Estimate failed", "`detail` says why; the job itself may still be posted."),
     "database_unavailable": Kind(503, "Database unavailable", "Try again after the seconds in `Retry-After`."),
 }
 

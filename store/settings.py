@@ -37,6 +37,8 @@ class Settings(BaseSettings):
     event_poll_s: float = Field(default=0.25, gt=0)
     event_heartbeat_s: float = Field(default=15.0, gt=0)
 
+    estimate_wait_s: float = Field(default=10.0, ge=0, description="so long a request for an estimate waits for it")
+
     max_body_bytes: int = Field(default=256 * 1024, gt=0)
 
     @property

@@ -28,6 +28,7 @@ from worker.diagnostics.series import SeriesBuffer, Split
 from worker.diagnostics.verdicts.history import Case
 from worker.diagnostics.verdicts.judge import Judge
 from worker.evaluation import MAX_TRAIN_ROWS
+from worker.foretold import foretold
 from worker.length import Length, Spent
 from worker.link import Link
 from worker.loop import Loop
@@ -211,7 +212,11 @@ class Attempt:
             step=loop.step,
             metrics=metrics,
             best=best,
-            cost={**course.bill.total(parameters=trained, samples=samples), **inference},
+            cost={
+                **course.bill.total(parameters=trained, samples=samples),
+                **inference,
+                "predicted": foretold(course.bill, course.batches, course.length),
+            },
             artifacts={WEIGHTS: str(path)},
             weights_sha256=digest,
             diagnostics={

@@ -26,6 +26,7 @@ from store.settings import Settings, settings
 from worker import leash, tasks, transactions
 from worker.comparison.conductor import Conductor
 from worker.devices import gpus
+from worker.estimator import Estimator
 from worker.keeper import Keeper
 from worker.launcher import Launcher
 from worker.merger import Merger
@@ -50,11 +51,12 @@ def main() -> int:
     poller = Poller(shop, watcher)
     conductor = Conductor(shop)
     merger = Merger(shop)
+    estimator = Estimator(shop)
     _stop_on_signals(shop)
     shop.launcher.start()
     if not _register(shop, devices):
         return 0
-    for thread in (watcher, reconciler, poller, conductor, merger):
+    for thread in (watcher, reconciler, poller, conductor, merger, estimator):
         thread.start()
     app = celery_app(shop.settings)
     tasks.register(app, poller)
@@ -62,6 +64,7 @@ def main() -> int:
     shop.stopping.set()
     poller.close()
     conductor.close()
+    estimator.close()
     merger.close()
     reconciler.close()
     watcher.close()

@@ -19,10 +19,15 @@ MAX_ANSWER_BYTES: Final = 1 << 20
 
 
 def preparation_order(settings: Settings, claim: Claim) -> dict[str, Any]:
-    """What ``worker.prepare`` is asked for."""
+    """What ``worker.prepare`` is asked for by a claimed job."""
+    return data_order(settings, claim.resolved_spec)
+
+
+def data_order(settings: Settings, resolved: dict[str, Any]) -> dict[str, Any]:
+    """What ``worker.prepare`` is asked for by a job's resolved spec."""
     return {
-        "dataset": claim.resolved_spec["dataset"],
-        "precision": claim.resolved_spec["training"]["precision"],
+        "dataset": resolved["dataset"],
+        "precision": resolved["training"]["precision"],
         "data_dir": None if settings.data_dir is None else str(settings.data_dir.resolve()),
         "prepared_dir": str(settings.prepared_dir),
         "mirror_url": settings.mnist_mirror_url,

@@ -11,7 +11,7 @@ import torch
 
 from specs.job import JobSpec
 from specs.reports import Failure, Stopped, Verdict
-from worker import frames, out_of_memory
+from worker import frames, out_of_memory, rehearsal
 from worker.accelerator import NoSuchDevice
 from worker.attempt import Attempt, DataMismatch, WorkOrder
 from worker.checkpoint import CorruptCheckpoint
@@ -30,6 +30,8 @@ def run(up: int, down: int) -> int:
     order = frames.read(down)
     if order is None:
         return WORKER_GONE
+    if order.type in rehearsal.ORDERS:
+        return _rehearse(order, up)
     if order.type != "work":
         raise frames.ProtocolError(f"the first frame is {order.type!r}, not a work order")
     link = PipeLink(up, down, lease_until=order.fields.get("lease_until"))
@@ -62,6 +64,19 @@ def _attempt(order: frames.Frame, link: Link, *, folder: Path) -> None:
         if work is not None and out_of_memory.is_meant(error):
             link.send(Verdict(finding=out_of_memory.verdict(error, work.spec, attempt)))
         link.send(failure)
+
+
+def _rehearse(order: frames.Frame, up: int) -> int:
+    """What an estimate stands on, or why there is none."""
+    try:
+        answer = rehearsal.ORDERS[order.type](order.fields)
+    except Exception as error:  # the outer door of a rehearsal: whoever asked must hear of it
+        failure = finding(error, step=None)
+        if failure.kind == "internal":
+            traceback.print_exc()
+        answer = {"error": failure.model_dump(mode="json", include={"kind", "fault", "message"})}
+    frames.send(up, "rehearsed", **answer)
+    return DONE
 
 
 def finding(error: Exception, *, step: int | None) -> Failure:

@@ -1,7 +1,7 @@
 """The tables of a job's page, from the answers that the API gives. ``static/job_tables.js`` builds the same."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
@@ -86,10 +86,11 @@ def bill_table(cost: Cost | None, diagnostics: Diagnostics) -> Table:
         joules = f"not measured: {words(energy.reason)}"
     rows = [
         ["Time", duration(cost.wall_s)],
+        ["Training", foretold(duration, cost, "training_s")],
         ["Processor time", duration(cost.cpu_s)],
         ["Arithmetic", prefixed(cost.flops, "FLOP")],
         ["Parameters", figure(cost.parameters)],
-        ["Peak memory", size(cost.peak_bytes)],
+        ["Peak memory", foretold(size, cost, "peak_bytes")],
         ["Activations kept", size(_extra(cost, "memory", "activation_bytes"))],
         ["Energy", joules],
     ]
@@ -98,6 +99,16 @@ def bill_table(cost: Cost | None, diagnostics: Diagnostics) -> Table:
         rows.append(["Share of measuring", share(overhead)])
     known = [row for row in rows if row[1] != NOTHING]
     return Table([Column("What"), Column("How much", True)], known)
+
+
+def foretold(written: Callable[[float | None], str], cost: Cost, name: str) -> str:
+    """A figure, and what the first steps of the job let expect."""
+    actual, expected = _figure(getattr(cost, name, None)), _figure((cost.predicted or {}).get(name))
+    return written(actual) if expected is None else f"{written(actual)} (first steps: {written(expected)})"
+
+
+def _figure(value: object) -> float | None:
+    return value if isinstance(value, int | float) else None
 
 
 def _extra(cost: Cost, *path: str) -> float | None:

@@ -1,17 +1,16 @@
 """How a job was executed: its attempts, and the receipt by which it can be repeated."""
 
-import hashlib
-import json
 from typing import Any
 
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 
-from api.answers import AttemptAnswer, Page
+from api.answers import AttemptAnswer, Cost, Page
 from api.dependencies import DoorDep, JobIdDep, known_parameters_only
 from api.problems import declared
 from api.rows import attempt_answer
-from store import attempts, jobs
+from specs.estimate import Estimate
+from store import attempts, estimates, jobs
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"], dependencies=[Depends(known_parameters_only)])
 
@@ -25,6 +24,10 @@ class Receipt(BaseModel):
     )
     resolved_spec: dict[str, Any]
     weights_sha256: str | None = Field(description="digest of the trained tensors, once the job has a result")
+    estimate: Estimate | None = Field(
+        description="what /v1/estimates said of such a job before it started; null where nobody asked"
+    )
+    cost: Cost | None = Field(description="what the job then took; `predicted` is what its first steps let expect")
     measured: dict[str, Any] = Field(
         description="what the trainer noted: dataset hash, versions, device, threads, seeds, determinism, loss trace"
     )
@@ -44,16 +47,14 @@ def get_receipt(door: DoorDep, job_id: JobIdDep) -> Receipt:
     """What another run needs to give the same bits, and the digest that it must reach."""
     with door.database.reading() as session:
         job = jobs.get(session, job_id)
+        said = estimates.of_spec(session, job.resolved_spec, before=job.started_at or job.created_at)
+    cost = (job.result or {}).get("cost")
     return Receipt(
         job_id=job.id,
-        spec_sha256=spec_sha256(job.resolved_spec),
+        spec_sha256=estimates.spec_digest(job.resolved_spec),
         resolved_spec=job.resolved_spec,
         weights_sha256=(job.result or {}).get("weights_sha256"),
+        estimate=None if said is None else Estimate.model_validate(said),
+        cost=None if cost is None else Cost.model_validate(cost),
         measured=job.receipt or {},
     )
-
-
-def spec_sha256(resolved_spec: dict[str, Any]) -> str:
-    """The digest by which two specs are told apart. Name and labels are no part of what is trained."""
-    trained = {name: value for name, value in resolved_spec.items() if name not in ("name", "labels")}
-    return hashlib.sha256(json.dumps(trained, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -24,8 +24,8 @@ from tests.api.serving import served
 CASES = int(os.environ.get("AFTERPROP_FUZZ_CASES", "2000"))
 SEED = int(os.environ.get("AFTERPROP_FUZZ_SEED", random.randrange(2**31)))
 PHASES = os.environ.get("AFTERPROP_FUZZ_PHASES", "examples,fuzzing")
-OPERATIONS = 49
-FUZZED = 37  # operations with anything to draw: the others have one request each
+OPERATIONS = 50
+FUZZED = 38  # operations with anything to draw: the others have one request each
 HERE = Path(__file__).parent
 
 
@@ -42,7 +42,7 @@ def test_no_request_made_from_the_document_finds_a_fault(tmp_path: Path, capsys:
     database.dispose()
     with capsys.disabled():
         print(f"\nSchemathesis: at least {CASES} cases, seed {SEED} ", end="")
-    with served(settings.state_dir, tmp_path / "api.log") as (url, _):
+    with served(settings.state_dir, tmp_path / "api.log", AFTERPROP_ESTIMATE_WAIT_S="0.1") as (url, _):
         run = subprocess.run(
             command(url, tmp_path / "report.json"),
             cwd=tmp_path,

@@ -2,15 +2,30 @@
 
 import time
 from contextlib import ExitStack
-from typing import Any, final
+from dataclasses import asdict, dataclass
+from typing import Any, Final, final
 
 import torch
 from torch import Tensor
 
 from worker.meters.energy import EnergyMeter
 from worker.meters.flops import LABEL, FlopMeter
+from worker.meters.live import LiveBytes
 from worker.meters.memory import ActivationCount, MemoryMeter
 from worker.stopwatch import Stopwatch
+
+EARLY_STEPS: Final = 20
+"""After so many steps the bill is read, to be held against the whole one."""
+
+
+@dataclass(frozen=True)
+class Early:
+    """The bill after the first steps; the very first one is counted, and therefore slow."""
+
+    first_step_s: float
+    training_s: float
+    flops: float
+    peak_bytes: int
 
 
 @final
@@ -23,8 +38,12 @@ class Bill:
         self.energy = energy
         self.memory = memory
         self.activation_bytes: int | None = None
+        self.live_bytes: int | None = None
         self.forwards = 0.0
         self.backwards = 0.0
+        self.early: Early | None = None
+        self._steps = 0
+        self._first_step_s = 0.0
         self._device = device
         self._wall = Stopwatch()
         self._wall.start()
@@ -36,16 +55,18 @@ class Bill:
         return self.flops.per_step is not None
 
     def counting_step(self, parameters: list[Tensor], *, share: float) -> ExitStack:
-        """A context for one step of ``share`` of a whole batch: counts FLOPs and stored activations, changes no bit."""
+        """A context for one step of ``share`` of a whole batch: counts FLOPs and bytes, changes no bit."""
         stack = ExitStack()
-        counted = ActivationCount(parameters)
-        stack.callback(self._note_activations, counted)
+        counted, live = ActivationCount(parameters), LiveBytes()
+        stack.callback(self._note_bytes, counted, live)
         stack.enter_context(counted)
         stack.enter_context(self.flops.counting_step(share=share))
+        stack.enter_context(live)
         return stack
 
-    def _note_activations(self, counted: ActivationCount) -> None:
+    def _note_bytes(self, counted: ActivationCount, live: LiveBytes) -> None:
         self.activation_bytes = max(self.activation_bytes or 0, counted.peak_bytes)
+        self.live_bytes = max(self.live_bytes or 0, live.peak)
 
     def expect_other_steps(self) -> None:
         """From here on a step does other work than the one that was counted."""
@@ -56,6 +77,12 @@ class Bill:
         self.flops.add_step(share)
         self.forwards += forwards
         self.backwards += backwards
+        self._steps += 1
+        if self._steps == 1:
+            self._first_step_s = self.training.seconds
+        elif self._steps == EARLY_STEPS:
+            peak = int(self.memory.peak()["peak_bytes"])
+            self.early = Early(self._first_step_s, self.training.seconds, self.flops.total, peak)
 
     def total(self, *, parameters: int, samples: int) -> dict[str, Any]:
         """What is served as ``cost``, after ``samples`` rows of training."""
@@ -70,7 +97,7 @@ class Bill:
             "forwards": self.forwards,
             "backwards": self.backwards,
             "peak_bytes": memory["peak_bytes"],
-            "memory": {**memory, "activation_bytes": self.activation_bytes},
+            "memory": {**memory, "activation_bytes": self.activation_bytes, "step_bytes": self.live_bytes},
             "energy": {**energy.as_json(), "joules_per_sample": each},
             "parameters": parameters,
         }
@@ -84,8 +111,12 @@ class Bill:
             "energy": self.energy.state_dict(),
             "memory": self.memory.state_dict(),
             "activation_bytes": self.activation_bytes,
+            "live_bytes": self.live_bytes,
             "forwards": self.forwards,
             "backwards": self.backwards,
+            "steps": self._steps,
+            "first_step_s": self._first_step_s,
+            "early": None if self.early is None else asdict(self.early),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -96,4 +127,7 @@ class Bill:
         self.energy.load_state_dict(state["energy"])
         self.memory.load_state_dict(state["memory"])
         self.activation_bytes = state["activation_bytes"]
+        self.live_bytes = state["live_bytes"]
         self.forwards, self.backwards = state["forwards"], state["backwards"]
+        self._steps, self._first_step_s = state["steps"], state["first_step_s"]
+        self.early = None if state["early"] is None else Early(**state["early"])

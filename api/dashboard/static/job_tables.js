@@ -36,16 +36,23 @@ export function billTable(job, attempts, diagnostics) {
   if (!cost) return { columns, rows: [] };
   const rows = [
     ["Time", duration(cost.wall_s)],
+    ["Training", foretold(duration, cost, "training_s")],
     ["Processor time", duration(cost.cpu_s)],
     ["Arithmetic", prefixed(cost.flops, "FLOP")],
     ["Parameters", figure(cost.parameters)],
-    ["Peak memory", size(cost.peak_bytes)],
+    ["Peak memory", foretold(size, cost, "peak_bytes")],
     ["Activations kept", size(cost.memory?.activation_bytes)],
     ["Energy", joules(cost.energy)],
   ];
   const overhead = diagnostics.measured.overhead_share;
   if (typeof overhead === "number") rows.push(["Share of measuring", share(overhead)]);
   return { columns, rows: rows.filter(([, value]) => value !== NOTHING) };
+}
+
+/** A figure, and what the first steps of the job let expect. */
+function foretold(written, cost, name) {
+  const expected = cost.predicted?.[name] ?? null;
+  return expected === null ? written(cost[name] ?? null) : `${written(cost[name] ?? null)} (first steps: ${written(expected)})`;
 }
 
 function joules(energy) {
