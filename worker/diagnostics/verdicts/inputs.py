@@ -33,17 +33,20 @@ class InputScale(VerdictRule):
 
     def _outside(self, mean: Track, deviation: Track) -> Iterator[Finding]:
         numbers: dict[str, float | None] = {"mean": mean.latest, "std": deviation.latest}
-        remedies = (standard_inputs(),)
         if deviation.latest > LARGEST:
-            yield self.found(deviation, value=deviation.latest, threshold=LARGEST, remedies=remedies, numbers=numbers)
+            yield self.found(
+                deviation, value=deviation.latest, threshold=LARGEST, remedies=(standard_inputs(),), numbers=numbers
+            )
         if abs(mean.latest) > FARTHEST * max(deviation.latest, 1.0):
-            yield self.found(mean, value=mean.latest, threshold=FARTHEST, remedies=remedies, numbers=numbers)
+            yield self.found(
+                mean, value=mean.latest, threshold=FARTHEST, remedies=(standard_inputs(),), numbers=numbers
+            )
         if deviation.latest < SMALLEST:
             yield self.found(
                 deviation,
                 value=deviation.latest,
                 threshold=SMALLEST,
                 comparison="below",
-                remedies=remedies,
+                remedies=(standard_inputs(),),
                 numbers=numbers,
             )

@@ -101,22 +101,10 @@ class Exploding(VerdictRule):
 
     def judge(self, history: History) -> Finding | None:
         """Gradients that grew after a step replaced the weights are not judged: that step is the fault."""
-        now = root_mean_squares(history, points=1)
-        if not now or _was_shaken(history):
+        found = self._excess(history)
+        if found is None or _was_shaken(history):
             return None
-        worst = max(now, key=lambda layer: now[layer][0])
-        if history.case.classes is not None and now[worst][0] > EXPLODED:
-            return self._of(history, worst, value=now[worst][0], limit=EXPLODED, window=1)
-        sizes = root_mean_squares(history)
-        if len(sizes) < 2:
-            return None
-        first, *_, last = sizes
-        ratios = [low / high if high > 0 else math.nan for low, high in zip(sizes[first], sizes[last], strict=True)]
-        if all(ratio > OUTGROWN for ratio in ratios):
-            return self._of(history, first, value=ratios[-1], limit=OUTGROWN, window=CONFIRMED)
-        return None
-
-    def _of(self, history: History, layer: str, *, value: float, limit: float, window: int) -> Finding:
+        layer, value, limit, window = found
         track = history.track("grad_norm", layer)
         assert track is not None
         return self.found(
@@ -127,6 +115,23 @@ class Exploding(VerdictRule):
             severity="error",
             remedies=tuple(_quieter(history)),
         )
+
+    def _excess(self, history: History) -> tuple[str, float, float, int] | None:
+        """Layer, value, limit, and the points that were judged."""
+        now = root_mean_squares(history, points=1)
+        if not now:
+            return None
+        worst = max(now, key=lambda layer: now[layer][0])
+        if history.case.classes is not None and now[worst][0] > EXPLODED:
+            return worst, now[worst][0], EXPLODED, 1
+        sizes = root_mean_squares(history)
+        if len(sizes) < 2:
+            return None
+        first, *_, last = sizes
+        ratios = [low / high if high > 0 else math.nan for low, high in zip(sizes[first], sizes[last], strict=True)]
+        if all(ratio > OUTGROWN for ratio in ratios):
+            return first, ratios[-1], OUTGROWN, CONFIRMED
+        return None
 
 
 def _was_shaken(history: History) -> bool:

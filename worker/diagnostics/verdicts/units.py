@@ -1,6 +1,6 @@
 """Units that do not answer any more, or answer the same to everything."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import ClassVar, Final
 
 from specs.verdict_kinds import VerdictCode
@@ -25,7 +25,7 @@ class DeadUnits(VerdictRule):
 
     def judge(self, history: History) -> Finding | None:
         """Names the lowest such layer: those above it follow."""
-        return _lowest_above(self, history, "dead_share", DEAD, tuple(_awake(history.case)))
+        return _lowest_above(self, history, "dead_share", DEAD, _awake)
 
 
 class Saturated(VerdictRule):
@@ -36,21 +36,17 @@ class Saturated(VerdictRule):
 
     def judge(self, history: History) -> Finding | None:
         """Names the lowest such layer."""
-        remedies = (
-            replacing("Normalise every layer.", {"/network/norm": "layer"}),
-            replacing("Use ReLU, which is flat on one side alone.", {"/network/activation": "relu"}),
-            replacing("Draw the first weights smaller.", {"/network/init": "xavier"}),
-        )
-        return _lowest_above(self, history, "saturated_share", SATURATED, remedies)
+        return _lowest_above(self, history, "saturated_share", SATURATED, _unsaturated)
 
 
 def _lowest_above(
-    rule: VerdictRule, history: History, quantity: str, limit: float, remedies: tuple[Remedy, ...]
+    rule: VerdictRule, history: History, quantity: str, limit: float, remedies: Callable[[Case], Iterator[Remedy]]
 ) -> Finding | None:
     for track in history.by_layer(quantity).values():
         values = track.values(CONFIRMED)
         if len(values) == CONFIRMED and min(values) > limit:
-            return rule.found(track, value=values[-1], threshold=limit, window=CONFIRMED, remedies=remedies)
+            offered = tuple(remedies(history.case))
+            return rule.found(track, value=values[-1], threshold=limit, window=CONFIRMED, remedies=offered)
     return None
 
 
@@ -64,3 +60,9 @@ def _awake(case: Case) -> Iterator[Remedy]:
         yield replacing("Lower the threshold above which a unit spikes.", {"/network/threshold": 1.0})
     yield other_rate(case, "Lower the learning rate tenfold.", case.learning_rate / 10)
     yield replacing("Use leaky ReLU, which is nowhere flat.", {"/network/activation": "leaky_relu"})
+
+
+def _unsaturated(_case: Case) -> Iterator[Remedy]:
+    yield replacing("Normalise every layer.", {"/network/norm": "layer"})
+    yield replacing("Use ReLU, which is flat on one side alone.", {"/network/activation": "relu"})
+    yield replacing("Draw the first weights smaller.", {"/network/init": "xavier"})
