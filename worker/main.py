@@ -29,7 +29,7 @@ from worker.devices import gpus
 from worker.estimator import Estimator
 from worker.keeper import Keeper
 from worker.launcher import Launcher
-from worker.merger import Merger
+from worker.merger import merging_rounds
 from worker.places import CPU, GPU, Places
 from worker.poller import Poller
 from worker.reconciler import Reconciler
@@ -50,7 +50,7 @@ def main() -> int:
     reconciler = Reconciler(shop, watcher)
     poller = Poller(shop, watcher)
     conductor = Conductor(shop)
-    merger = Merger(shop)
+    merger = merging_rounds(shop)
     estimator = Estimator(shop)
     _stop_on_signals(shop)
     shop.launcher.start()

@@ -10,9 +10,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Rounds:
-    """A thread that calls ``do`` every ``every_s``; the first time after one pause."""
+    """A thread that calls ``do`` every ``every_s``; the first time after one pause, and at once again when it returns
+    True: there is more to do."""
 
-    def __init__(self, name: str, do: Callable[[], None], *, every_s: float) -> None:
+    def __init__(self, name: str, do: Callable[[], bool | None], *, every_s: float) -> None:
         self._name = name
         self._do = do
         self._every_s = every_s
@@ -30,6 +31,7 @@ class Rounds:
     def _run(self) -> None:
         while not self._closed.wait(self._every_s):
             try:
-                self._do()
+                while self._do() and not self._closed.is_set():
+                    pass
             except SQLAlchemyError as error:  # the next round tries again
                 _log.warning("round_failed", thread=self._name, error=str(error.__cause__ or error))
