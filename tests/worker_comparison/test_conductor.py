@@ -212,13 +212,27 @@ def test_learner_without_a_result_at_a_depth_is_told_with_the_cause(database: Da
 
 def test_reference_at_chance_decides_nothing(database: Database, settings: Settings) -> None:
     def score(arm: str, seed: int) -> float:
-        return 0.1 + 0.01 * random.Random(arm + str(seed)).random()
+        clearly_worse = 0.05 if arm == "forward_forward" else 0.0
+        return 0.1 - clearly_worse + 0.01 * random.Random(arm + str(seed)).random()
 
     comparison_id = lived_comparison.answered(database, settings, score, tuning=None, seeds=6)
     result = read(database, comparison_id).result
     assert result["reference_learned"] is False
+    worse = next(arm for arm in result["arms"] if arm["name"] == "forward_forward")
+    assert worse["adjusted"]["p"] < 0.01
+    assert {arm["decision"] for arm in result["arms"]} == {None, "not_tested", "undecided"}
     assert {arm["worth"] for arm in result["arms"] if arm["role"] == "learner"} == {"undecided"}
     assert "the reference did not learn" in result["sentence"]
+
+
+@pytest.mark.parametrize(("tuning", "tuned"), [({"trials": 1}, False), ({"trials": 2}, True)])
+def test_one_trial_as_posted_is_untuned(
+    database: Database, settings: Settings, tuning: dict[str, int], tuned: bool
+) -> None:
+    row = read(database, lived_comparison.answered(database, settings, tuning=tuning))
+    assert row.result["tuned"] is tuned
+    assert row.sentence.endswith("Untuned.") is not tuned
+    assert any(line.startswith("Untuned: ") for line in row.result["warnings"]) is not tuned
 
 
 def test_arm_with_the_references_bits_and_work_is_the_same_arithmetic(database: Database, settings: Settings) -> None:

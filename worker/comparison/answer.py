@@ -54,13 +54,14 @@ def of(session: Session, row: Comparison, runs: Sequence[Row]) -> dict[str, Any]
         own = by_arm.get(arm["name"], {})
         arm |= {"scores": {str(seed): score for seed, score in own.items()}, **_spread(list(own.values()))}
         arm["curve"] = curves.of_arm(session, [r for r in final if r.arm == arm["name"]], metric=metric)
+    learned = _learned(by_arm, reference)
     _compare(arms, by_arm, reference, margin)
+    if learned is False:
+        _undecide(arms)
     shared = neighbours.beside_others(session, [run.job_id for run in final if run.job_id])
     _cost(arms, {arm["name"]: [r for r in final if r.arm == arm["name"]] for arm in arms}, shared)
     _target(arms, metric, margin)
     unit = "points" if metric == "accuracy" else "per cent of its error"
-    tuned = row.resolved_spec["tuning"] is not None
-    learned = _learned(by_arm, reference)
     _say(arms, data=row.dataset, unit=unit, learned=learned)
     return {
         "metric": metric,
@@ -69,12 +70,12 @@ def of(session: Session, row: Comparison, runs: Sequence[Row]) -> dict[str, Any]
         "reference": reference,
         "margin": margin,
         "level": ALPHA,
-        "tuned": tuned,
+        "tuned": _tuned(row),
         "reference_learned": learned,
         "sentence": sentences.whole(
             arms,
             data=row.dataset,
-            tuned=tuned,
+            tuned=_tuned(row),
             power=plan["power"],
             learned=learned,
             left_out=[left["name"] for left in plan["left_out"]],
@@ -134,6 +135,13 @@ def _learned(by_arm: dict[str, dict[int, float]], reference: str) -> bool | None
     return None if found is None else found.interval[0] > 0
 
 
+def _undecide(arms: list[dict[str, Any]]) -> None:
+    """Takes back every decision: beside a reference that learned nothing, better and worse mean nothing."""
+    for arm in arms:
+        if arm["decision"] not in (None, "not_tested"):
+            arm["decision"] = "undecided"
+
+
 def _decision(arm: dict[str, Any], verdict: Verdict | None) -> str | None:
     if arm["role"] == "reference":
         return None
@@ -191,9 +199,15 @@ def _say(arms: list[dict[str, Any]], *, data: str, unit: str, learned: bool | No
         arm |= {"worth": said.worth, "sentence": said.sentence}
 
 
+def _tuned(row: Comparison) -> bool:
+    """Whether anything but the posted settings was tried: the first trial is as posted."""
+    tuning = row.resolved_spec["tuning"]
+    return tuning is not None and tuning["trials"] > 1
+
+
 def _warnings(session: Session, row: Comparison, final: Sequence[Row]) -> list[str]:
     found = []
-    if row.resolved_spec["tuning"] is None:
+    if not _tuned(row):
         found.append("Untuned: settings are as posted, and a learner that needs other ones loses for that.")
     if row.network in FLOPS_UNDERCOUNT:
         found.append(f"FLOPs undercount {row.network}: element-wise work dominates it, and it counts nothing.")
