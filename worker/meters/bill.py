@@ -67,6 +67,7 @@ class Bill:
     def _note_bytes(self, counted: ActivationCount, live: LiveBytes) -> None:
         self.activation_bytes = max(self.activation_bytes or 0, counted.peak_bytes)
         self.live_bytes = max(self.live_bytes or 0, live.peak)
+        self.memory.peak()  # read while what was mapped for it is told apart from what will be
 
     def expect_other_steps(self) -> None:
         """From here on a step does other work than the one that was counted."""

@@ -31,6 +31,8 @@ class MemoryMeter:
         self._can_reset = _reset_high_water_mark()
         self._baseline = _status_bytes("VmRSS") if self._can_reset else _max_rss_bytes()
         self._mapped = _status_bytes("RssFile")
+        self._highest = 0
+        self._private = 0
 
     def peak(self) -> dict[str, Any]:
         """``peak_bytes`` and ``source``, the way it was taken."""
@@ -45,9 +47,17 @@ class MemoryMeter:
         if not self._can_reset:
             rise, source = _max_rss_bytes() - self._baseline, "rise_of_max_rss"
         else:
-            mapped = max(0, _status_bytes("RssFile") - self._mapped)
-            rise, source = _status_bytes("VmHWM") - self._baseline - mapped, "peak_private_rss_above_start"
+            rise, source = self._private_rise(), "peak_private_rss_above_start"
         return {"peak_bytes": max(self._earlier_peak, rise, 0), "source": source}
+
+    def _private_rise(self) -> int:
+        """Files that were mapped after the mark was last set were no part of it: it is looked at more than once."""
+        highest = _status_bytes("VmHWM")
+        if highest > self._highest:
+            self._highest = highest
+            mapped = max(0, _status_bytes("RssFile") - self._mapped)
+            self._private = max(self._private, highest - self._baseline - mapped)
+        return self._private
 
     def state_dict(self) -> dict[str, int]:
         return {"peak_bytes": self.peak()["peak_bytes"]}
