@@ -159,3 +159,27 @@ def test_detached_comparison_is_its_id_and_a_refused_one_is_exit_2(afterprop: An
     assert client.comparisons.wait(comparison_id)["status"] == "cancelled"
     refused = afterprop("compare", "-", text=json.dumps({**COMPARED, "learners": ["mono_forwards"]}))
     assert (refused.returncode, "did you mean 'mono_forward'" in refused.stderr) == (2, True)
+
+
+def test_estimate_says_what_the_job_then_takes_and_leaves_no_job(afterprop: Any, client: Client) -> None:
+    fresh = {**SHORT, "network": {"kind": "mlp", "hidden": [9]}}
+    before = client.queue()
+    ran = afterprop("estimate", "-", "--json", text=json.dumps(fresh))
+    assert ran.returncode == 0, ran.stderr
+    told = json.loads(ran.stdout)
+    assert client.queue() == before
+    job = client.jobs.wait(client.jobs.create(fresh)["id"])
+    assert job["result"] is not None
+    cost = job["result"]["cost"]
+    assert told["parameters"] == cost["parameters"]
+    assert told["flops"] == pytest.approx(cost["flops"], rel=0.01)
+    assert told["memory"]["activations"] == cost["memory"]["activation_bytes"]
+    assert (told["fits"], told["memory"]["basis"], told["seconds_basis"]) == (True, "rehearsed", "rehearsed")
+    assert client.jobs.receipt(job["id"])["estimate"] == told
+
+
+def test_job_that_does_not_fit_is_exit_1_and_says_why(afterprop: Any) -> None:
+    short_of_time = {**SHORT, "training": {"epochs": 1_000_000}, "limits": {"max_runtime_s": 1}}
+    ran = afterprop("estimate", "-", text=json.dumps(short_of_time))
+    assert ran.returncode == 1, ran.stderr
+    assert "limits.max_runtime_s" in ran.stdout
