@@ -12,6 +12,7 @@ from learners.learner import Batch
 from specs.diagnostics import RowGradientsSpec
 from worker.diagnostics.diagnostic import NOTHING, WHOLE, Diagnostic, Layer, Measured, Point, Scope, StepView, Subject
 from worker.diagnostics.ghost_norms import Shares, row_gradients
+from worker.diagnostics.norms import foreach_norm
 
 KEPT: Final = 0.9
 """Of the moving averages, from probe to probe: a window of about ten."""
@@ -62,9 +63,10 @@ class RowGradients(Diagnostic):
                 return
             found.append((part, made))
         torch.clear_autocast_cache()
+        squares = _batch_squares(found)
         everything = Layer(WHOLE, tuple(self._subject.parameters))
         for layer in (*self._subject.layers, everything):
-            self._take(layer, found)
+            self._take(layer, found, squares)
 
     def _of_part(self, view: StepView, part: Batch) -> Shares | None:
         def loss() -> Tensor | None:
@@ -73,7 +75,7 @@ class RowGradients(Diagnostic):
 
         return row_gradients(self._subject.network, loss, self._subject.parameters, rows=len(part.x))
 
-    def _take(self, layer: Layer, found: list[tuple[Batch, Shares]]) -> None:
+    def _take(self, layer: Layer, found: list[tuple[Batch, Shares]], batch_squares: dict[Parameter, Tensor]) -> None:
         """Statistics of the rows' norms; nothing where some parameter of the layer has no formula."""
         reached = [p for p in layer.parameters if p in found[0][1].gradients]
         name = layer.scope.layer or "network"
@@ -92,15 +94,9 @@ class RowGradients(Diagnostic):
                 norms_B.max(),
                 norms_B.quantile(0.99),
                 squares_B.mean(),
-                self._batch_square(reached, found),
+                torch.stack([batch_squares[p] for p in reached]).sum(),
             ]
             self._tensors.append((layer.scope, torch.stack(numbers)))
-
-    @staticmethod
-    def _batch_square(reached: Sequence[Parameter], found: list[tuple[Batch, Shares]]) -> Tensor:
-        """The squared norm of the whole batch's gradient."""
-        sums = [torch.stack([part.weight * made.gradients[p] for part, made in found]).sum(0) for p in reached]
-        return torch.stack([one.double().square().sum() for one in sums]).sum()
 
     def after(self, view: StepView) -> Measured:
         del view
@@ -148,3 +144,15 @@ class RowGradients(Diagnostic):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._averages = state["averages"]
+
+
+def _batch_squares(found: list[tuple[Batch, Shares]]) -> dict[Parameter, Tensor]:
+    """The squared norm of the whole batch's gradient, by parameter; one read of each where nothing is split."""
+    (first, shares), *others = found
+    reached = list(shares.gradients)
+    if not others:
+        norms = [norm * first.weight for norm in foreach_norm([shares.gradients[p] for p in reached])]
+    else:
+        sums = [torch.stack([part.weight * made.gradients[p] for part, made in found]).sum(0) for p in reached]
+        norms = foreach_norm(sums)
+    return {p: norm.square() for p, norm in zip(reached, norms, strict=True)}
