@@ -1,10 +1,15 @@
 """Diagnostics: what is measured while a job trains, how often, and what it may cost."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
 
 from specs.kinds import Spec
+
+GRADIENT_BIN: Final = "gradient_bin_"
+GRADIENT_BINS: Final = 64
+LOWEST_EXPONENT: Final = -50
+"""Bin k of a gradient histogram begins at 2^(LOWEST_EXPONENT + k): from 9e-16 to 16,384."""
 
 
 class DiagnosticKindSpec(Spec):
@@ -122,6 +127,21 @@ class RowGradientsSpec(DiagnosticKindSpec):
     paper: ClassVar[str | None] = "Goodfellow 2015, arXiv 1510.01799; McCandlish et al. 2018, arXiv 1812.06162"
 
 
+class GradientHistogramSpec(DiagnosticKindSpec):
+    """How many entries of a layer's pseudo-gradient (before clipping) have which magnitude: series
+    ``gradient_bin_00`` to ``gradient_bin_63``, of which bin k counts 2^(k - 50) <= abs(g) < 2^(k - 49), 0.301 decades;
+    the ends hold what is beyond them. Zeros and numbers that are not finite are counted apart. Bins are the same for
+    every job, so histograms can be added up."""
+
+    kind: Literal["gradient_histogram"] = "gradient_histogram"
+    quantities: ClassVar[dict[str, str]] = {
+        **{f"{GRADIENT_BIN}{number:02d}": "entries" for number in range(GRADIENT_BINS)},
+        "gradient_zeros": "entries",
+        "gradient_nonfinite": "entries",
+    }
+    switch: ClassVar[str | None] = "gradient_histogram"
+
+
 class ThroughputSpec(DiagnosticKindSpec):
     """Speed and position of training: samples per second, wall seconds and samples so far."""
 
@@ -149,6 +169,7 @@ DiagnosticKind = Annotated[
     | SignalOverTimeSpec
     | TimeConstantsSpec
     | RowGradientsSpec
+    | GradientHistogramSpec
     | ThroughputSpec
     | OwnQuantitiesSpec,
     Field(discriminator="kind"),
@@ -162,6 +183,7 @@ DIAGNOSTIC_KINDS: tuple[type[DiagnosticKindSpec], ...] = (
     SignalOverTimeSpec,
     TimeConstantsSpec,
     RowGradientsSpec,
+    GradientHistogramSpec,
     ThroughputSpec,
     OwnQuantitiesSpec,
 )
@@ -187,10 +209,20 @@ class DiagnosticsSpec(Spec):
         description="at the probes against the true gradient also measure the norms of single rows' gradients and the "
         "gradient noise scale, at one more pass there and back",
     )
+    gradient_histogram: bool = Field(
+        default=False,
+        description="with the norms also count each layer's gradient entries by magnitude, in 64 fixed bins",
+    )
+    leave_out: tuple[Literal["norms", "activations", "alignment", "signal_over_time", "time_constants"], ...] = Field(
+        default=(),
+        strict=False,
+        max_length=5,
+        description="what is measured by default and shall not be; verdicts that need it are not found",
+    )
     budget_percent: float | None = Field(
         default=1.0,
         gt=0,
         le=100,
-        description="the intervals widen by themselves until measuring takes at most this share of training time; "
-        "null: never",
+        description="measuring takes at most this share of training time: intervals widen by themselves, and after the "
+        "first step, which is always measured, norms and probes wait until there is room; null: no limit",
     )

@@ -133,7 +133,7 @@ class Attempt:
                 batches=batches,
                 validation=self._rows("validation"),
                 length=length,
-                panel=Panel(spec.diagnostics, partial(subject, train), training, series),
+                panel=Panel(spec.diagnostics, partial(subject, train), training, series, trained=spent.seconds),
                 judge=Judge(spec.diagnostics, case_of, training, course[0]),
                 series=series,
                 bill=bill,

@@ -10,6 +10,7 @@ from api.dependencies import DoorDep, JobIdDep, known_parameters_only
 from api.problems import declared
 from api.series_query import finite
 from api.signal_propagation import OverDepth, OverTime, is_over_time, over_depth, over_time
+from specs.diagnostics import GRADIENT_BIN
 from store import jobs, summaries
 from store.summaries import Summary
 
@@ -85,12 +86,12 @@ def summarized(
     measured: dict[str, Any] | None,
     receipt: dict[str, Any] | None,
 ) -> Diagnostics:
-    """The series of a job, summed up by layer; those of single parameters are left to the series themselves."""
+    """The series of a job, summed up by layer; those of single parameters and bins are left to the series."""
     layers: dict[str, dict[str, Quantity]] = {}
     network: dict[str, Quantity] = {}
     splits: dict[str, dict[str, Quantity]] = {}
     for summary in found:
-        if summary.parameter is not None or is_over_time(summary.name):
+        if summary.parameter is not None or is_over_time(summary.name) or summary.name.startswith(GRADIENT_BIN):
             continue
         if summary.layer is not None:
             layers.setdefault(summary.layer, {})[summary.name] = _quantity(summary)

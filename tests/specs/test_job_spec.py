@@ -45,6 +45,8 @@ def test_dataset_network_and_learner_are_enough_and_all_defaults_are_written_out
         "every_steps": 10,
         "alignment_every_steps": 100,
         "row_gradients": False,
+        "gradient_histogram": False,
+        "leave_out": [],
         "budget_percent": 1.0,
     }
     assert resolved["resources"] == {"device": "auto", "threads": 1}

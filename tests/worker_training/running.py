@@ -12,6 +12,7 @@ import torch
 from pydantic import TypeAdapter
 
 from specs.compatibility import kind_of
+from specs.diagnostics import DIAGNOSTIC_KINDS
 from specs.job import JobSpec
 from specs.learners import LEARNER_SPECS
 from specs.networks import NETWORK_SPECS, NetworkSpec
@@ -23,6 +24,11 @@ from worker.prepare import prepare
 _numbers = itertools.count()
 
 EVERYTHING_MEASURED = {"every_steps": 1, "alignment_every_steps": 1, "budget_percent": None}
+EVERYTHING_THERE_IS = {
+    **EVERYTHING_MEASURED,
+    **{kind.switch: True for kind in DIAGNOSTIC_KINDS if kind.switch is not None},
+}
+"""With what is off by default."""
 NOTHING_MEASURED = {"every_steps": None, "alignment_every_steps": None}
 
 NETWORKS: dict[str, dict[str, Any]] = {

@@ -10,6 +10,7 @@ from specs.job import JobSpec
 from specs.learners import LEARNER_SPECS
 from specs.reports import Checkpoint, Progress
 from tests.worker_training.running import (
+    EVERYTHING_THERE_IS,
     LEARNERS,
     NETWORKS,
     NOTHING_MEASURED,
@@ -38,7 +39,8 @@ ROWS_AT_ONCE = {pair: (None, 50)[number % 2] for number, pair in enumerate(PAIRS
 
 @pytest.mark.parametrize(("learner", "network"), PAIRS)
 def test_neither_diagnostics_nor_an_interruption_change_a_bit(learner: str, network: str, tmp_path: Path) -> None:
-    fields = job(learner, network, training={"micro_batch_size": ROWS_AT_ONCE[learner, network]})
+    training = {"micro_batch_size": ROWS_AT_ONCE[learner, network]}
+    fields = job(learner, network, training=training, diagnostics=EVERYTHING_THERE_IS)
     undisturbed = train(fields, tmp_path)
     plain = train({**fields, "diagnostics": NOTHING_MEASURED}, tmp_path)
     assert undisturbed.result.weights_sha256 == plain.result.weights_sha256

@@ -1,6 +1,7 @@
 """What is measured is what it says: against float64, against closed forms, against the step itself."""
 
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from specs.reports import Series
-from tests.worker_training.running import EVERYTHING_MEASURED, NETWORKS, attempt, job, train
+from tests.worker_training.running import EVERYTHING_THERE_IS, NETWORKS, attempt, job, train
 from tests.worker_training.test_bits import PAIRS
 from worker.diagnostics.diagnostic import WHOLE, Point
 from worker.diagnostics.interval import Interval
@@ -115,6 +116,29 @@ def test_interval_widens_until_measuring_fits_its_budget() -> None:
     assert free.steps == 10
 
 
+def test_budget_is_held_from_the_first_steps_although_the_first_measurement_is_cold() -> None:
+    """A measurement of 2 ms, 50 ms when cold, at steps of 1 ms: 1 % of any time after the debt is paid, not less."""
+    trained = [0.0]
+    interval = Interval(10, budget=0.01, trained=lambda: trained[0])
+    measured = []
+    for step in range(1, 30_001):
+        if interval.due(step, last=False):
+            interval.took(0.002 if measured else 0.05)
+            measured.append(step)
+            assert step == 1 or 0.05 + 0.002 * (len(measured) - 1) <= 0.01 * trained[0] + 1e-9
+        trained[0] = step * 0.001
+        if step % 10 == 0:
+            interval.step_takes(0.001)
+    assert measured[1] > 9000
+    assert len(measured) > 60
+    assert all(later - earlier == interval.steps == 200 for earlier, later in pairwise(measured[2:]))
+    resumed = Interval(10, budget=0.01, trained=lambda: 1.0)
+    resumed.load_state_dict(interval.state_dict())
+    assert not resumed.due(400, last=False)
+    assert not resumed.due(400, last=True)
+    assert resumed.due(1, last=False)
+
+
 class NoReads(TorchDispatchMode):
     """Refuses to bring a number to the host, as ``item``, ``bool`` and ``float`` do."""
 
@@ -128,8 +152,7 @@ class NoReads(TorchDispatchMode):
 
 @pytest.mark.parametrize("network", ["mlp", "cnn", "cfc", "spiking", "transformer"])
 def test_probe_step_reads_no_number_but_all_at_once_in_the_end(network: str, tmp_path: Path) -> None:
-    measured = {**EVERYTHING_MEASURED, "row_gradients": True}
-    course = attempt(job("backprop", network, diagnostics=measured), tmp_path).loop.course
+    course = attempt(job("backprop", network, diagnostics=EVERYTHING_THERE_IS), tmp_path).loop.course
     course.training.train()
     batch = course.batches.at(0)
     with NoReads():

@@ -127,15 +127,15 @@ class OneRead:
 
     def __init__(self, measured: Sequence[Measured]) -> None:
         self._measured = measured
-
-    def points(self) -> Iterator[Point]:
-        """The points, after the only wait for the device in a logged step."""
-        tensors = [tensor for each in self._measured for tensor in each.tensors]
-        values: list[float] = []
+        tensors = [tensor for each in measured for tensor in each.tensors]
+        self._values: list[float] = []
         if tensors:
             wide = torch.float32 if tensors[0].device.type == "mps" else torch.float64
-            values = torch.cat([tensor.detach().reshape(-1).to(wide) for tensor in tensors]).tolist()
-        at = 0
+            self._values = torch.cat([tensor.detach().reshape(-1).to(wide) for tensor in tensors]).tolist()
+
+    def points(self) -> Iterator[Point]:
+        """The points of the numbers; what waits for the device, the only time in a logged step, was done before."""
+        values, at = self._values, 0
         for each in self._measured:
             taken = []
             for tensor in each.tensors:

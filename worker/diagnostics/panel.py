@@ -12,7 +12,7 @@ from torch import Tensor
 
 from learners.build import Training
 from learners.learner import Batch, ParameterGroup, StepReport
-from specs.diagnostics import DIAGNOSTIC_KINDS, DiagnosticsSpec
+from specs.diagnostics import DIAGNOSTIC_KINDS, GRADIENT_BIN, DiagnosticsSpec
 from specs.kinds import implementation
 from worker.diagnostics.diagnostic import WHOLE, Diagnostic, Measured, OneRead, Point, StepView, Subject
 from worker.diagnostics.interval import Interval
@@ -38,11 +38,10 @@ class Section:
         yield self.diagnostics
         self.busy_s += time.perf_counter() - started
 
-    def account(self) -> float:
-        """Closes one measurement; returns its seconds."""
+    def account(self) -> None:
+        """Closes one measurement."""
         took, self.busy_s = self.busy_s, 0.0
         self.interval.took(took)
-        return took
 
 
 @final
@@ -59,14 +58,16 @@ class Panel:
         subject_of: Callable[[Training], Subject],
         training: Training,
         series: SeriesBuffer,
+        *,
+        trained: Callable[[], float],
     ) -> None:
         every = spec.every_steps
         half = None if spec.budget_percent is None else (1 - VERDICTS_SHARE) * spec.budget_percent / 200
         self._spec = spec
         self._subject_of = subject_of
         self._cheap = Section([], Interval(every, budget=None))
-        self._norms = Section([], Interval(every, budget=half))
-        self._probes = Section([], Interval(spec.alignment_every_steps, budget=half))
+        self._norms = Section([], Interval(every, budget=half, trained=trained))
+        self._probes = Section([], Interval(spec.alignment_every_steps, budget=half, trained=trained))
         self._measures = every is not None
         self._missing: dict[str, Counter[tuple[str, str]]] = {}
         self._made: dict[str, Diagnostic] = {}
@@ -78,6 +79,7 @@ class Panel:
         self.clipped: list[Tensor] = []
         self._latest: dict[str, float] = {}
         self.spent_s = 0.0
+        self._elapsed_s = 0.0
 
     def look_at(self, training: Training) -> None:
         """Measures this training from here on; intervals, costs and what was missing so far stay."""
@@ -85,7 +87,8 @@ class Panel:
         kinds = {
             kind.model_fields["kind"].default: kind()
             for kind in DIAGNOSTIC_KINDS
-            if kind.switch is None or getattr(self._spec, kind.switch)
+            if (kind.switch is None or getattr(self._spec, kind.switch))
+            and kind.model_fields["kind"].default not in self._spec.leave_out
         }
         made: dict[str, Diagnostic] = {
             name: implementation(kind, "worker.diagnostics")(kind, subject) for name, kind in kinds.items()
@@ -119,7 +122,12 @@ class Panel:
         if not (logged or probes):
             return None
         view = self._view = StepView(step=step, logged=logged, autocast=autocast)
-        wanted = ((logged, self._cheap), (norms, self._norms), (probes, self._probes))
+        with self._timed():
+            self._begin(view, parts, norms=norms, probes=probes)
+        return view
+
+    def _begin(self, view: StepView, parts: Callable[[], Sequence[Batch]], *, norms: bool, probes: bool) -> None:
+        wanted = ((view.logged, self._cheap), (norms, self._norms), (probes, self._probes))
         self._open = [section for is_due, section in wanted if is_due and section.diagnostics]
         if self._open:
             batches = parts()
@@ -127,7 +135,13 @@ class Panel:
                 with section.timed() as diagnostics:
                     for each in diagnostics:
                         each.before(view, batches)
-        return view
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        """All that a view costs, that of its sections included."""
+        started = time.perf_counter()
+        yield
+        self._elapsed_s += time.perf_counter() - started
 
     def on_grid(self, step: int) -> bool:
         """Whether step ``step`` is logged wherever training ends."""
@@ -141,29 +155,51 @@ class Panel:
     def read(self, groups: Sequence[ParameterGroup], gradients: Sequence[Sequence[Tensor]]) -> None:
         """The read point of the open view."""
         assert self._view is not None
+        with self._timed():
+            self._read(self._view, groups, gradients)
+
+    def _read(self, view: StepView, groups: Sequence[ParameterGroup], gradients: Sequence[Sequence[Tensor]]) -> None:
         parameters = [parameter for group in groups for parameter in group.parameters]
         flat = [gradient for written in gradients for gradient in written]
         for section in self._open:
             with section.timed() as diagnostics:
                 for each in diagnostics:
-                    each.read(self._view, parameters, flat)
+                    each.read(view, parameters, flat)
 
     def close(self, view: StepView, report: StepReport) -> None:
         """Takes the points of the step; the only wait for the device."""
+        with self._timed():
+            self._take_points(view, report)
+        self._settle()
+
+    def _take_points(self, view: StepView, report: StepReport) -> None:
         view.report = report
         view.clipped, self.clipped = self.clipped, []
         measured = [_loss(report.loss)]
         for section in self._open:
             with section.timed() as diagnostics:
                 measured += [each.after(view) for each in diagnostics]
-        loss, *points = OneRead(measured).points()
+        waits_from = time.perf_counter()
+        read = OneRead(measured)
+        if report.loss.device.type != "cpu":
+            # The device still computes the step itself: that is no cost of measuring.
+            self._elapsed_s -= time.perf_counter() - waits_from
+        loss, *points = read.points()
         for point in points:
             self._series.add(view.step, point)
         if view.logged:
             self._log(view, loss)
             self._latest = {"step": view.step, "loss": loss.value, "learning_rate": view.learning_rate}
-            self._latest |= {point.quantity: point.value for point in points if point.scope is WHOLE}
-        self.spent_s += sum(section.account() for section in self._open)
+            self._latest |= {point.quantity: point.value for point in points if _is_told(point)}
+
+    def _settle(self) -> None:
+        """Closes the account of a view. What its sections share, the read above all, is the rarest one's."""
+        took, self._elapsed_s = self._elapsed_s, 0.0
+        if self._open:
+            self._open[-1].busy_s += max(0.0, took - sum(section.busy_s for section in self._open))
+        for section in self._open:
+            section.account()
+        self.spent_s += took
         self._open, self._view = [], None
 
     def _log(self, view: StepView, loss: Point) -> None:
@@ -218,6 +254,10 @@ class Panel:
         self._digest = bytes.fromhex(state["loss_trace"])
         for name, own in state.get("kinds", {}).items():
             self._made[name].load_state_dict(own)
+
+
+def _is_told(point: Point) -> bool:
+    return point.scope is WHOLE and not point.quantity.startswith(GRADIENT_BIN)
 
 
 def _loss(loss: Tensor) -> Measured:
