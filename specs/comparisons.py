@@ -57,15 +57,15 @@ class ComparedLearner(Spec):
     )
 
 
-def _form(entry: Any) -> str | None:
-    """Which of its three forms an entry has; None: no form at all, which is refused."""
+def _form(entry: Any) -> str:
+    """Which of its three forms an entry has; what has none is refused as no entry."""
     if isinstance(entry, str):
         return "name"
     if isinstance(entry, dict):
         return "section" if "kind" in entry else "entry"
     if isinstance(entry, Rule):
         return "section"
-    return "entry" if isinstance(entry, ComparedLearner) else None
+    return "entry"
 
 
 def _as_entry(entry: Any) -> ComparedLearner:
