@@ -27,6 +27,7 @@ from api.routes import (
     job_actions,
     jobs,
     pages,
+    probes,
     series,
     verdicts,
 )
@@ -34,6 +35,7 @@ from api.watcher import EventWatcher
 from specs.comparisons import ComparisonSpec
 from specs.job import JobSpec
 from specs.json_patch import Patch
+from specs.probes import ProbeRequest
 from specs.recipes import RecipeRequest
 from specs.version import VERSION
 from store.database import connect
@@ -50,6 +52,7 @@ NOUNS = (
     series,
     diagnostics,
     verdicts,
+    probes,
     artifacts,
     comparisons,
     estimates,
@@ -64,6 +67,7 @@ BODIES: dict[str, type[BaseModel]] = {
     "JobChanges": jobs.JobChanges,
     "Patch": Patch,
     "ApplyRequest": verdicts.ApplyRequest,
+    "ProbeRequest": ProbeRequest,
 }
 
 

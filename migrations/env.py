@@ -5,7 +5,7 @@ import os
 from alembic import context
 from sqlalchemy import Connection, text
 
-from store import comparison_tables, estimate_tables, verdict_tables  # noqa: F401 - declare their tables
+from store import comparison_tables, estimate_tables, probe_tables, verdict_tables  # noqa: F401 - declare their tables
 from store.database import connect
 from store.settings import settings
 from store.tables import Table

@@ -34,6 +34,8 @@ class Settings(BaseSettings):
     stop_grace_s: float = Field(default=20.0, gt=0, description="pause and preemption: time to checkpoint")
     stall_s: float = Field(default=600.0, gt=0, description="no step for this long: the attempt is killed")
     first_step_s: float = Field(default=1800.0, gt=0)
+    probe_limit_s: float = Field(default=120.0, gt=0, description="a probe that takes longer is ended")
+    probe_limit_bytes: int = Field(default=4 << 30, gt=0, description="memory that a probe may take beyond PyTorch's")
     event_poll_s: float = Field(default=0.25, gt=0)
     event_heartbeat_s: float = Field(default=15.0, gt=0)
 

@@ -32,6 +32,7 @@ from worker.launcher import Launcher
 from worker.merger import merging_rounds
 from worker.places import CPU, GPU, Places
 from worker.poller import Poller
+from worker.prober import Prober
 from worker.reconciler import Reconciler
 from worker.spawn_launcher import SpawnLauncher
 from worker.watcher import Watcher
@@ -52,16 +53,18 @@ def main() -> int:
     conductor = Conductor(shop)
     merger = merging_rounds(shop)
     estimator = Estimator(shop)
+    prober = Prober(shop)
     _stop_on_signals(shop)
     shop.launcher.start()
     if not _register(shop, devices):
         return 0
-    for thread in (watcher, reconciler, poller, conductor, merger, estimator):
+    for thread in (watcher, reconciler, poller, conductor, merger, estimator, prober):
         thread.start()
     app = celery_app(shop.settings)
-    tasks.register(app, poller)
+    tasks.register(app, poller, prober)
     code = _consume(app, shop)
     shop.stopping.set()
+    prober.close()
     poller.close()
     conductor.close()
     estimator.close()

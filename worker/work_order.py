@@ -97,6 +97,10 @@ class Pipes:
         for fd in (self.up_write, self.down_read, self.log):
             os.close(fd)
 
+    def close_ours(self) -> None:
+        for fd in (self.up_read, self.down_write):
+            os.close(fd)
+
 
 def newest_checkpoint(claim: Claim) -> dict[str, Any] | None:
     """The newest checkpoint whose file stands as it was registered, for the order's ``resume``."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from store import verdicts
+from store import probes, verdicts
 from store.settings import Settings
 from tests import lived_comparison
 from tests.api import lived_job
@@ -24,8 +24,8 @@ from tests.api.serving import served
 CASES = int(os.environ.get("AFTERPROP_FUZZ_CASES", "2000"))
 SEED = int(os.environ.get("AFTERPROP_FUZZ_SEED", random.randrange(2**31)))
 PHASES = os.environ.get("AFTERPROP_FUZZ_PHASES", "examples,fuzzing")
-OPERATIONS = 50
-FUZZED = 38  # operations with anything to draw: the others have one request each
+OPERATIONS = 53
+FUZZED = 41  # operations with anything to draw: the others have one request each
 HERE = Path(__file__).parent
 
 
@@ -39,6 +39,8 @@ def test_no_request_made_from_the_document_finds_a_fault(tmp_path: Path, capsys:
     lived_job.running(database)
     with database.reading() as session:
         verdict = verdicts.of_job(session, ended)[1].id
+    with database.writing.begin() as session:
+        probe = probes.create(session, ended, spec={"kind": "histogram", "rows": 256}).id
     database.dispose()
     with capsys.disabled():
         print(f"\nSchemathesis: at least {CASES} cases, seed {SEED} ", end="")
@@ -52,6 +54,7 @@ def test_no_request_made_from_the_document_finds_a_fault(tmp_path: Path, capsys:
                 "FUZZ_JOB": ended,
                 "FUZZ_COMPARISON": compared,
                 "FUZZ_VERDICT": verdict,
+                "FUZZ_PROBE": probe,
                 "PYTHONPATH": root(),
             },
             capture_output=True,
