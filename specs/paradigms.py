@@ -20,10 +20,16 @@ def _paper(kind: str) -> str:
     return f"{paper.authors} {paper.year}: {paper.title}"
 
 
-def _rule(kind: str, *, name: str | None = None, description: str | None = None, **sections: Any) -> Recipe:
+def _rule(
+    kind: str, *, name: str | None = None, description: str | None = None, paper: str | None = None, **sections: Any
+) -> Recipe:
     """The recipe of a rule: its example, with other sections laid over it."""
-    spec = {**_example(kind), **sections}
-    return Recipe(name=name or kind, description=description or _RULES[kind].summary, paper=_paper(kind), spec=spec)
+    return Recipe(
+        name=name or kind,
+        description=description or _RULES[kind].summary,
+        paper=paper or _paper(kind),
+        spec={**_example(kind), **sections},
+    )
 
 
 def paradigms() -> Iterator[Recipe]:
@@ -41,6 +47,7 @@ def paradigms() -> Iterator[Recipe]:
         name="direct_feedback_alignment",
         learner={"kind": "feedback_alignment", "route": "direct"},
         description="The output's error goes to every layer at once, through a fixed random matrix each.",
+        paper="Nøkland 2016: Direct Feedback Alignment Provides Learning in Deep Neural Networks, arXiv 1609.01596",
     )
     yield _rule(
         "mezo",
