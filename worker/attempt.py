@@ -33,6 +33,7 @@ from worker.length import Length, Spent
 from worker.link import Link
 from worker.loop import Loop
 from worker.meters.bill import Bill
+from worker.meters.holdings import holdings
 from worker.meters.inference import inference_bill
 from worker.meters.memory import MemoryMeter
 from worker.phases import Phases
@@ -213,7 +214,7 @@ class Attempt:
             metrics=metrics,
             best=best,
             cost={
-                **course.bill.total(parameters=trained, samples=samples),
+                **course.bill.total(parameters=trained, samples=samples, held=holdings(course.training)),
                 **inference,
                 "predicted": foretold(course.bill, course.batches, course.length),
             },

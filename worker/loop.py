@@ -62,7 +62,6 @@ class Loop:
         # In-place rules make their gradient only to be read: a look at it would cost them their memory.
         self._makes_gradients = not training.rule.in_place
         self._follows_clipping = spec.diagnostics.every_steps is not None and training.update.clip_grad_norm is not None
-        self._weights: list[Tensor] = [p for group in training.groups for p in group.parameters]
 
     def enter(self, number: int) -> None:
         """Begins phase ``number``: setup, groups, new optimizers, a new best evaluation.
@@ -120,7 +119,7 @@ class Loop:
         if course.bill.counted:
             report = self._update(batch)
         else:
-            with course.bill.counting_step(self._weights, share=share):
+            with course.bill.counting_step(course.training, share=share):
                 report = self._update(batch)
         course.bill.add_step(share=share, forwards=report.forwards * share, backwards=report.backwards * share)
         self.step = step + 1

@@ -68,6 +68,38 @@ def test_activations_are_the_storages_kept_for_backward() -> None:
     assert count.peak_bytes == 4 * (32 * 16 + 32 * 8)  # the input and tanh's output
 
 
+def test_activations_are_told_apart_by_the_layer_that_keeps_them() -> None:
+    layers = {"first": nn.Linear(16, 8), "second": nn.Sequential(nn.Tanh(), nn.Linear(8, 4))}
+    parameters = [parameter for layer in layers.values() for parameter in layer.parameters()]
+    with ActivationCount(parameters, layers) as count:
+        y = torch.zeros(32, 16)
+        for layer in layers.values():
+            y = layer(y)
+        y.square().sum().backward()
+    assert count.peak_by_layer == {"first": 4 * 32 * 16, "second": 4 * 32 * 8, "between_layers": 4 * 32 * 4}
+    assert sum(count.peak_by_layer.values()) == count.peak_bytes
+    assert not any(layer._forward_hooks or layer._forward_pre_hooks for layer in layers.values())
+
+
+@pytest.mark.parametrize(("learner", "gradients"), [("backprop", 1), ("mezo", 0)])
+def test_bill_tells_memory_by_layer_and_by_component(learner: str, gradients: int, tmp_path: Path) -> None:
+    """Adam keeps two numbers a weight, and a count of steps per tensor; a rule in place keeps nothing."""
+    optimizer = {"kind": "adam" if gradients else "sgd", "lr": 0.01}
+    network = {"kind": "mlp", "hidden": [12, 8]}
+    trained = train(job(learner, "mlp", network=network, optimizer=optimizer), tmp_path)
+    memory, weights = trained.result.cost["memory"], 4 * (64 * 12 + 12 + 12 * 8 + 8 + 8 * 10 + 10)
+    assert sum(memory["activation_bytes_by_layer"].values()) == memory["activation_bytes"]
+    if gradients:
+        # The read-out keeps what the block below it kept already.
+        assert memory["activation_bytes_by_layer"].keys() == {"blocks.0", "blocks.1", "between_layers"}
+    assert memory["components"] == {
+        "weights": weights,
+        "gradients": gradients * weights,
+        "optimizer_state": gradients * (2 * weights + 6 * 4),
+        "activations": memory["activation_bytes"],
+    }
+
+
 def test_freed_activations_are_not_counted_twice() -> None:
     layer = nn.Linear(16, 16)
     with ActivationCount(layer.parameters()) as count:

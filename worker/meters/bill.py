@@ -1,15 +1,17 @@
 """The bill of a job: what training it has cost, over all its attempts."""
 
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any, Final, final
 
 import torch
-from torch import Tensor
 
+from learners.build import Training
 from worker.meters.energy import EnergyMeter
 from worker.meters.flops import LABEL, FlopMeter
+from worker.meters.holdings import GradientCount
 from worker.meters.live import LiveBytes
 from worker.meters.memory import ActivationCount, MemoryMeter
 from worker.stopwatch import Stopwatch
@@ -39,6 +41,8 @@ class Bill:
         self.memory = memory
         self.activation_bytes: int | None = None
         self.live_bytes: int | None = None
+        self.gradient_bytes: int | None = None
+        self._activations_by_layer: dict[str, int] = {}
         self.forwards = 0.0
         self.backwards = 0.0
         self.early: Early | None = None
@@ -54,18 +58,24 @@ class Bill:
         """Whether one step has been counted, so that all others are known."""
         return self.flops.per_step is not None
 
-    def counting_step(self, parameters: list[Tensor], *, share: float) -> ExitStack:
+    def counting_step(self, training: Training, *, share: float) -> ExitStack:
         """A context for one step of ``share`` of a whole batch: counts FLOPs and bytes, changes no bit."""
         stack = ExitStack()
-        counted, live = ActivationCount(parameters), LiveBytes()
-        stack.callback(self._note_bytes, counted, live)
+        network = training.network
+        parameters = [parameter for group in training.groups for parameter in group.parameters]
+        counted = ActivationCount(parameters, dict(zip(network.names, network.stages, strict=True)))
+        live = LiveBytes()
+        gradients = stack.enter_context(GradientCount(training))
+        stack.callback(self._note_bytes, counted, live, gradients)
         stack.enter_context(counted)
         stack.enter_context(self.flops.counting_step(share=share))
         stack.enter_context(live)
         return stack
 
-    def _note_bytes(self, counted: ActivationCount, live: LiveBytes) -> None:
-        self.activation_bytes = max(self.activation_bytes or 0, counted.peak_bytes)
+    def _note_bytes(self, counted: ActivationCount, live: LiveBytes, gradients: GradientCount) -> None:
+        if counted.peak_bytes >= (self.activation_bytes or 0):
+            self.activation_bytes, self._activations_by_layer = counted.peak_bytes, counted.peak_by_layer
+        self.gradient_bytes = max(self.gradient_bytes or 0, gradients.peak_bytes)
         self.live_bytes = max(self.live_bytes or 0, live.peak)
         self.memory.peak()  # read while what was mapped for it is told apart from what will be
 
@@ -85,8 +95,8 @@ class Bill:
             peak = int(self.memory.peak()["peak_bytes"])
             self.early = Early(self._first_step_s, self.training.seconds, self.flops.total, peak)
 
-    def total(self, *, parameters: int, samples: int) -> dict[str, Any]:
-        """What is served as ``cost``, after ``samples`` rows of training."""
+    def total(self, *, parameters: int, samples: int, held: Mapping[str, int]) -> dict[str, Any]:
+        """What is served as ``cost``, after ``samples`` rows of training; ``held``: bytes beside activations."""
         memory, energy = self.memory.peak(), self.energy.reading()
         each = None if energy.joules is None or not samples else energy.joules / samples
         return {
@@ -98,7 +108,13 @@ class Bill:
             "forwards": self.forwards,
             "backwards": self.backwards,
             "peak_bytes": memory["peak_bytes"],
-            "memory": {**memory, "activation_bytes": self.activation_bytes, "step_bytes": self.live_bytes},
+            "memory": {
+                **memory,
+                "activation_bytes": self.activation_bytes,
+                "step_bytes": self.live_bytes,
+                "activation_bytes_by_layer": self._activations_by_layer,
+                "components": {**held, "gradients": self.gradient_bytes, "activations": self.activation_bytes},
+            },
             "energy": {**energy.as_json(), "joules_per_sample": each},
             "parameters": parameters,
         }
@@ -113,6 +129,8 @@ class Bill:
             "memory": self.memory.state_dict(),
             "activation_bytes": self.activation_bytes,
             "live_bytes": self.live_bytes,
+            "activation_bytes_by_layer": self._activations_by_layer,
+            "gradient_bytes": self.gradient_bytes,
             "forwards": self.forwards,
             "backwards": self.backwards,
             "steps": self._steps,
@@ -129,6 +147,8 @@ class Bill:
         self.memory.load_state_dict(state["memory"])
         self.activation_bytes = state["activation_bytes"]
         self.live_bytes = state["live_bytes"]
+        self._activations_by_layer = state.get("activation_bytes_by_layer", {})
+        self.gradient_bytes = state.get("gradient_bytes")
         self.forwards, self.backwards = state["forwards"], state["backwards"]
         self._steps, self._first_step_s = state["steps"], state["first_step_s"]
         self.early = None if state["early"] is None else Early(**state["early"])

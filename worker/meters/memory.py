@@ -3,13 +3,16 @@
 import resource
 import sys
 from collections import Counter
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Final, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+BETWEEN_LAYERS: Final = "between_layers"
+"""What is stored while no layer runs: losses, goodness, whatever a learner computes itself."""
 
 _STATUS = Path("/proc/self/status")
 
@@ -80,10 +83,17 @@ class _Stored:
 
 
 class _Ledger:
-    """Bytes of distinct storages that are held now, and the most that were held at once."""
+    """Bytes of distinct storages that are held now, and the most that were held at once, by the layer that stored them.
+
+    A storage belongs to the layer that keeps it first: what a layer hands on and the next one keeps is the next one's.
+    """
 
     def __init__(self, excluded: set[int]) -> None:
         self.peak = 0
+        self.peak_by_layer: dict[str, int] = {}
+        self.running = [BETWEEN_LAYERS]
+        self._owner: dict[int, str] = {}
+        self._by_layer: Counter[str] = Counter()
         self._now = 0
         self._excluded = excluded
         self._holders: Counter[int] = Counter()
@@ -94,7 +104,10 @@ class _Ledger:
             return
         if not self._holders[place]:
             self._now += storage.nbytes()
-            self.peak = max(self.peak, self._now)
+            self._owner[place] = self.running[-1]
+            self._by_layer[self.running[-1]] += storage.nbytes()
+            if self._now > self.peak:
+                self.peak, self.peak_by_layer = self._now, dict(+self._by_layer)
         self._holders[place] += 1
 
     def remove(self, tensor: Tensor) -> None:
@@ -104,16 +117,20 @@ class _Ledger:
         self._holders[place] -= 1
         if not self._holders[place]:
             self._now -= storage.nbytes()
+            self._by_layer[self._owner.pop(place)] -= storage.nbytes()
 
 
 @final
 class ActivationCount:
     """Counts, while it is entered, the most bytes stored at once for backward passes; parameters are excluded.
 
-    What is kept only while a checkpointed segment is recomputed is not seen: it is working memory.
+    ``layers`` are the modules by whose passes the bytes are told apart. What is kept only while a checkpointed segment
+    is recomputed is not seen: it is working memory.
     """
 
-    def __init__(self, parameters: Iterable[Tensor]) -> None:
+    def __init__(self, parameters: Iterable[Tensor], layers: Mapping[str, nn.Module] | None = None) -> None:
+        self._layers = layers or {}
+        self._watched = ExitStack()
         self._ledger = _Ledger({parameter.untyped_storage().data_ptr() for parameter in parameters})
         self._hooks = torch.autograd.graph.saved_tensors_hooks(
             lambda tensor: _Stored(tensor, self._ledger), lambda kept: kept.tensor
@@ -123,12 +140,32 @@ class ActivationCount:
     def peak_bytes(self) -> int:
         return self._ledger.peak
 
+    @property
+    def peak_by_layer(self) -> dict[str, int]:
+        """At the moment of the peak; their sum is ``peak_bytes``."""
+        return self._ledger.peak_by_layer
+
     def __enter__(self) -> "ActivationCount":
+        for name, layer in self._layers.items():
+            self._watch(name, layer)
         self._hooks.__enter__()
         return self
 
     def __exit__(self, *error: Any) -> None:
         self._hooks.__exit__(*error)
+        self._watched.close()
+
+    def _watch(self, name: str, layer: nn.Module) -> None:
+        running = self._ledger.running
+
+        def begins(*_: Any) -> None:
+            running.append(name)
+
+        def ends(*_: Any) -> None:
+            running.pop()
+
+        self._watched.callback(layer.register_forward_pre_hook(begins).remove)
+        self._watched.callback(layer.register_forward_hook(ends, always_call=True).remove)
 
 
 def _reset_high_water_mark() -> bool:
