@@ -9,6 +9,8 @@ from specs.job import JobSpec
 from specs.signature import DataSignature
 
 CPU: Final = "cpu"
+OUT_OF_NOISE_BYTES: Final = 16 << 20
+MOST_BUFFERS: Final = 2.0
 Point = Mapping[str, Any]
 
 
@@ -59,7 +61,7 @@ def memory_forecast(
         view = (batch - rows) * _input_bytes(spec, signature)
         activations = round(extended(points, "activation_bytes", rows)) + view
         tensors = round(max(needs))
-        peak = round(max(tensors + data, *(extended(one, "peak_bytes", rows) for one in phases)))
+        peak = round(max(tensors + data, *(_grown(one, rows) for one in phases)))
     last = points[-1]
     known = last["weights"] + last["own"] + last["gradients"] + last["optimizer"] + activations
     working = max(0, tensors - known)
@@ -75,6 +77,20 @@ def memory_forecast(
         peak_bytes=peak,
         basis="rehearsed" if len(heard) == len(rehearsed) else "counted",
     )
+
+
+def _grown(points: Sequence[Point], rows: int) -> float:
+    """What a process came to at the last count, and grows by until it has so many rows.
+
+    It grows by more than its tensors where kernels take buffers of their own. How much more, two counts say whose
+    tensors differ by enough to stand out of the noise.
+    """
+    last, more = points[-1], extended(points, "live_bytes", rows) - points[-1]["live_bytes"]
+    ratio = 1.0
+    if len(points) > 1 and last["live_bytes"] - points[-2]["live_bytes"] > OUT_OF_NOISE_BYTES:
+        measured = last["peak_bytes"] - points[-2]["peak_bytes"]
+        ratio = min(MOST_BUFFERS, max(1.0, measured / (last["live_bytes"] - points[-2]["live_bytes"])))
+    return float(last["peak_bytes"] + ratio * more)
 
 
 def data_bytes(spec: JobSpec, signature: DataSignature, device: str) -> int:

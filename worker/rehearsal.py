@@ -4,6 +4,7 @@ They run in a trainer of their own, by the code that trains: no learner knows th
 takes steps on so few rows that they fit anywhere, and doubles them; ``rehearse`` takes some of the job's own size.
 """
 
+import gc
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -30,6 +31,8 @@ LONGEST_COUNT_S: Final = 0.4
 """Rows are not doubled further once so long a step was taken ..."""
 ENOUGH_BYTES: Final = 64 << 20
 """... or once it took so many bytes: from there on they grow evenly with the rows."""
+EPOCH_BATCHES: Final = 4
+"""Rows of a rehearsal in batches; a job that has no more is rehearsed with its last, smaller batch."""
 NEVER: Final = 10_000_000
 
 
@@ -79,7 +82,7 @@ def rehearse(fields: Mapping[str, Any]) -> dict[str, Any]:
     variant = list(_phases(order.spec))[fields["phase"]]
     batch = rows_of_step(variant, order.signature)[1]
     rows = {
-        "train": min(order.signature.rows_train, max(2 * batch, CHUNK_ROWS)),
+        "train": min(order.signature.rows_train, max(EPOCH_BATCHES * batch, CHUNK_ROWS)),
         "validation": min(order.signature.rows_validation, CHUNK_ROWS),
         "test": min(order.signature.rows_test, CHUNK_ROWS),
     }
@@ -115,6 +118,7 @@ def _counts(spec: JobSpec, order: WorkOrder, meter: MemoryMeter) -> list[dict[st
 
 def _counted(spec: JobSpec, order: WorkOrder, meter: MemoryMeter, rows: int) -> dict[str, Any]:
     """Two steps of so many rows; what they were taken with is gone afterwards."""
+    gc.collect()  # an attempt is a ring of references: the last one's weights would still be there
     short = _shortened(spec, steps=2, rows=rows, micro=None)
     quiet = short.diagnostics.model_copy(update={"every_steps": None, "alignment_every_steps": None})
     attempt, pace = _attempt(
