@@ -60,7 +60,8 @@ def memory_forecast(
         # The rows of a micro-batch are a view: what is stored of them holds the whole batch.
         view = (batch - rows) * _input_bytes(spec, signature)
         activations = round(extended(points, "activation_bytes", rows)) + view
-        tensors = round(max(needs))
+        # A count takes bare steps: a probe's true gradient and the copy of the weights that is saved come on top.
+        tensors = round(max(needs)) + points[-1]["weights"] + points[-1]["gradients"]
         peak = round(max(tensors + data, *(_grown(one, rows) for one in phases)))
     last = points[-1]
     known = last["weights"] + last["own"] + last["gradients"] + last["optimizer"] + activations
@@ -90,7 +91,7 @@ def _grown(points: Sequence[Point], rows: int) -> float:
     if len(points) > 1 and last["live_bytes"] - points[-2]["live_bytes"] > OUT_OF_NOISE_BYTES:
         measured = last["peak_bytes"] - points[-2]["peak_bytes"]
         ratio = min(MOST_BUFFERS, max(1.0, measured / (last["live_bytes"] - points[-2]["live_bytes"])))
-    return float(last["peak_bytes"] + ratio * more)
+    return float(last["peak_bytes"] + last["weights"] + last["gradients"] + ratio * more)
 
 
 def data_bytes(spec: JobSpec, signature: DataSignature, device: str) -> int:
