@@ -1,17 +1,24 @@
 """Measurements that are asked for on demand, of a job's newest weights: one spec each, told apart by ``kind``."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, RootModel
+from pydantic import ConfigDict, Field, RootModel
 
 from specs.kinds import Spec
 
 MOST_ROWS = 1024
 
 
+def _kind_is_required(schema: dict[str, Any]) -> None:
+    """A request has no kind to fall back on; the classes have one, so that code need not repeat it."""
+    schema["required"] = ["kind", *schema.get("required", ())]
+
+
 class ProbeBase(Spec):
     """What all probes have: how many rows are looked at. They are the first rows of their split, never of the test
     split, and the network is in evaluation mode unless the kind says otherwise."""
+
+    model_config = ConfigDict(json_schema_extra=_kind_is_required)
 
     summary: ClassVar[str]
     rows: int = Field(default=256, ge=2, le=MOST_ROWS, description="rows that are looked at: the first of their split")

@@ -19,10 +19,11 @@ from api.routes.diagnostics import summarized
 from api.routes.events import EventAnswer
 from api.rows import attempt_answer, dataset_name, rfc3339
 from api.submission import queued_answer
-from store import artifacts, jobs, summaries
+from store import artifacts, jobs, probes, summaries
 from store.tables import Attempt, Event
 
 SHOWN_EVENTS = 50
+SHOWN_PROBES = 20
 QUIET = ("progress", "metrics")
 """Types of events that the progress bar and the charts show."""
 
@@ -56,6 +57,7 @@ def job_view(session: Session, job_id: str, door: Door) -> dict[str, Any]:
         "file_table": tables.file_table(
             job_id, artifacts.of_job(session, job_id), artifacts.checkpoints(session, job_id)
         ),
+        "probe_table": tables.probe_table(job_id, probes.of_job(session, job_id, limit=SHOWN_PROBES)),
         "attempt_table": tables.attempt_table(attempts),
         "event_table": tables.event_table(_events(session, job_id, row.event_sequence)),
         "resolved_spec": json.dumps(resolved, indent=2, ensure_ascii=False),

@@ -10,6 +10,7 @@ from api.dashboard.formats import NOTHING, duration, figure, prefixed, share, si
 from api.dashboard.job_lines import metric_text
 from api.routes.diagnostics import Diagnostics, Layer, Quantity
 from api.routes.events import EventAnswer
+from store.probe_tables import Probe
 from store.tables import Artifact, Checkpoint
 
 
@@ -158,6 +159,41 @@ def file_table(job_id: str, artifacts: Sequence[Artifact], checkpoints: Sequence
     ]
     rows += [[f"checkpoint, step {figure(row.step)}", size(row.size_bytes), row.sha256[:12]] for row in checkpoints]
     return Table(columns, rows)
+
+
+def probe_table(job_id: str, probes: Sequence[Probe]) -> Table:
+    """Measurements that were asked for, newest first; each leads to its result."""
+    columns = [Column("Probe"), Column("Status"), Column("At step", True), Column("Found")]
+    rows: list[list[Cell]] = [
+        [
+            {"text": words(row.kind), "href": f"/v1/jobs/{job_id}/probes/{row.id}"},
+            row.status,
+            NOTHING if row.step is None else figure(row.step),
+            _found(row),
+        ]
+        for row in probes
+    ]
+    return Table(columns, rows)
+
+
+def _found(row: Probe) -> str:
+    """The number that stands for a whole result, where there is one."""
+    if row.error is not None:
+        return str(row.error["message"])
+    result = row.result or {}
+    for name in ("largest", "trace"):
+        if name in result:
+            value = result[name]
+            return f"{name} {value:.4g}" if value is not None else words(str(result.get("reason", NOTHING)))
+    layers = result.get("layers")
+    if row.kind == "effective_rank" and isinstance(layers, dict):
+        return ", ".join(
+            f"{name} {layer['value']:.1f} of {layer['most']}" for name, layer in layers.items() if layer.get("value")
+        )
+    if row.kind == "depth_utility" and isinstance(layers, dict):
+        lost = ((name, layer["utility"].get("loss")) for name, layer in layers.items())
+        return ", ".join(f"{name} {value:+.3g} loss" for name, value in lost if value is not None)
+    return NOTHING
 
 
 def attempt_table(attempts: Sequence[AttemptAnswer]) -> Table:

@@ -27,6 +27,8 @@ def test_probe_is_asked_for_and_read(http: TestClient, database: Database, setti
         found: dict[str, Any] = {"largest": None, "nonfinite": [{"pointer": "/largest", "kind": "nan"}]}
         assert probes.finish(session, claim, result=found, step=2000, weights="final")
     read = http.get(made.headers["Location"]).json()
+    page = http.get(f"/jobs/{job_id}").text
+    assert "Probes</h2>" in page and f"/v1/jobs/{job_id}/probes/{probe['id']}" in page
     assert (read["status"], read["step"], read["weights"], read["result"]) == ("done", 2000, "final", found)
     assert read["finished_at"] >= read["started_at"] >= read["created_at"]
     second = http.post(f"/v1/jobs/{job_id}/probes", json={"kind": "histogram"}).json()
