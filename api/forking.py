@@ -13,7 +13,7 @@ from api.problems import ProblemItem
 from api.submission import submit
 from specs.job import JobSpec
 from specs.json_patch import Patch, PatchFailed, apply
-from store import jobs
+from store import jobs, listing
 from store.tables import Job
 
 
@@ -27,9 +27,13 @@ def forked(
     request_sha256: str,
     also: Callable[[Session, Job], None] | None = None,
 ) -> Response:
-    """202 with the new job. ``operations`` is the patch as it was sent; ``also`` runs in the transaction."""
+    """202 with the new job. ``operations`` is the patch as it was sent; ``also`` runs in the transaction.
+
+    It waits at the old one's priority, unless that one was a comparison's: these stand back for jobs of their own.
+    """
     with door.database.reading() as session:
         old = jobs.get(session, job_id)
+        priority = old.priority if listing.comparison_of(session, job_id) is None else 0
         fields = {**old.resolved_spec, "name": old.name, "labels": old.labels}
     spec = _patched(fields, patch) if patch is not None else validated(JobSpec, fields)
     return submit(
@@ -40,6 +44,7 @@ def forked(
         request_sha256=request_sha256,
         forked_from=job_id,
         patch=operations,
+        priority=priority,
         also=also,
     )
 

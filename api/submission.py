@@ -24,6 +24,7 @@ def submit(
     request_sha256: str,
     forked_from: str | None = None,
     patch: Sequence[dict[str, Any]] | None = None,
+    priority: int = 0,
     also: Callable[[Session, Job], None] | None = None,
 ) -> Response:
     """202 with the new job; 200 with the job of an earlier request with the same key and body.
@@ -41,6 +42,7 @@ def submit(
             dataset=dataset_name(resolved),
             forked_from=forked_from,
             spec_patch=None if patch is None else list(patch),
+            priority=priority,
         )
         if also is not None:
             also(session, job)

@@ -278,9 +278,13 @@ def _queue(session: Session, row: Comparison, wanted: Sequence[Run]) -> None:
         spec["name"] = f"{run.arm}, seed {run.seed}" + (f", trial {run.trial}" if run.stage == "tuning" else "")
         spec["labels"] = {**row.labels, "comparison": row.id, "stage": run.stage}
         job = jobs.create(
-            session, spec=spec, resolved_spec=spec, resource_class=row.resource_class, dataset=row.dataset
+            session,
+            spec=spec,
+            resolved_spec=spec,
+            resource_class=row.resource_class,
+            dataset=row.dataset,
+            priority=PRIORITY,
         )
-        job.priority = PRIORITY
         session.execute(
             update(ComparisonRun)
             .where(

@@ -24,12 +24,14 @@ def create(
     dataset: str,
     forked_from: str | None = None,
     spec_patch: list[Any] | None = None,
+    priority: int = 0,
 ) -> Job:
     """A queued job. The row is the outbox: a worker finds it with or without a wake-up."""
     job = Job(
         id=new_id("job"),
         name=resolved_spec.get("name"),
         labels=resolved_spec.get("labels") or {},
+        priority=priority,
         spec=spec,
         resolved_spec=resolved_spec,
         resource_class=resource_class,

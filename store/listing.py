@@ -52,12 +52,17 @@ def page(
 
 def remove(session: Session, job: Job) -> None:
     """Deletes a terminal job with all that belongs to it; its files are the caller's. Jobs of comparisons are kept."""
-    of = session.scalar(select(ComparisonRun.comparison_id).where(ComparisonRun.job_id == job.id))
+    of = comparison_of(session, job.id)
     if of is not None:
         raise BelongsToComparison(f"The job belongs to the comparison {of}, whose answer rests on it.")
     if job.status not in TERMINAL:
         raise IllegalTransition(job.status, allowed=TERMINAL)
     session.execute(delete(Job).where(Job.id == job.id, Job.phase == "terminal"))
+
+
+def comparison_of(session: Session, job_id: str) -> str | None:
+    """The comparison that a job runs for, or None."""
+    return session.scalar(select(ComparisonRun.comparison_id).where(ComparisonRun.job_id == job_id))
 
 
 def encode(job: Job) -> str:

@@ -8,6 +8,7 @@ from fastapi.testclient import TestClient
 
 from store.database import Database
 from store.settings import Settings
+from tests import lived_comparison
 from tests.api import lived_job
 from tests.api.lived_job import SPEC
 
@@ -168,6 +169,19 @@ def test_retry_makes_a_new_job_with_a_patched_spec(http: TestClient) -> None:
     assert new["resolved_spec"]["optimizer"] == {**old["resolved_spec"]["optimizer"], "lr": 0.5}
     assert new["labels"] == {}
     assert http.get(f"/v1/jobs/{old['id']}").json()["resolved_spec"] == old["resolved_spec"]
+
+
+def test_retry_waits_at_the_priority_of_the_old_job(http: TestClient) -> None:
+    old = post(http).json()
+    http.patch(f"/v1/jobs/{old['id']}", json={"priority": 5})
+    assert http.post(f"/v1/jobs/{old['id']}/retry").json()["priority"] == 5
+
+
+def test_retry_of_a_comparisons_job_does_not_stand_back_for_others(http: TestClient, database: Database) -> None:
+    lived_comparison.made(database)
+    [of_comparison, *_] = http.get("/v1/jobs").json()["data"]
+    assert of_comparison["priority"] < 0
+    assert http.post(f"/v1/jobs/{of_comparison['id']}/retry").json()["priority"] == 0
 
 
 def test_retry_without_a_patch_repeats_the_resolved_spec(http: TestClient) -> None:
