@@ -20,9 +20,10 @@ def print_problem(problem: Problem, *, console: Console) -> None:
     """What the service refused, where in the request, and what it would have accepted."""
     title, detail = problem.get("title", "Refused"), problem.get("detail", "")
     console.print(f"{title} ({problem.get('status')})", style="bold red", highlight=False, markup=False)
-    if detail:
+    items = problem.get("errors") or []
+    if detail and not (len(items) == 1 and detail.endswith(items[0].get("detail") or "\n")):  # else it stands below
         console.print(detail, highlight=False, markup=False)
-    for item in problem.get("errors") or []:
+    for item in items:
         console.print(f"  {item.get('pointer') or '/'}: {item.get('detail', '')}", highlight=False, markup=False)
         allowed = item.get("allowed")
         if allowed:

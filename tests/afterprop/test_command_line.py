@@ -1,6 +1,7 @@
 """The `afterprop` command without a service: start time, files that it refuses, exit codes."""
 
 import http.server
+import io
 import json
 import os
 import resource
@@ -12,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from afterprop.printing import print_problem
 from afterprop.spec_file import UnreadableSpec, parse, read_spec
 
 PROBLEM = {
@@ -103,6 +106,15 @@ def test_problem_is_exit_2_and_names_pointer_detail_and_allowed(refusing_url: st
     assert ran.returncode == 2
     for expected in ("/learner/kind", "no such learner", "backprop"):
         assert expected in ran.stderr
+
+
+@pytest.mark.parametrize(("detail", "lines"), [("/lr: too large", 3), ("two things are wrong", 4), ("", 3)])
+def test_single_mistake_is_said_once(detail: str, lines: int) -> None:
+    item = {"pointer": "/lr", "code": "less_than", "detail": "too large", "allowed": ["< 1"]}
+    console = Console(file=io.StringIO(), width=200)
+    print_problem({"title": "Invalid request", "status": 422, "detail": detail, "errors": [item]}, console=console)
+    said = console.file.getvalue()
+    assert (len(said.splitlines()), said.count("too large")) == (lines, 1)
 
 
 def test_problem_as_json_is_the_problem(refusing_url: str) -> None:
