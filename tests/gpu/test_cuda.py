@@ -6,6 +6,7 @@ Needs only pydantic, torch, numpy, safetensors, scikit-learn and pytest. Where n
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from tests.worker_training.running import (
 )
 from worker.finite import DeferredWatch, Diverged
 from worker.loop import Stop
+from worker.meters.counters import nvml_counter
+from worker.meters.energy import EnergyMeter
 
 pytestmark = [
     pytest.mark.gpu,
@@ -95,6 +98,30 @@ def test_peak_comes_from_the_allocator_and_energy_from_nvml_or_with_a_reason(tmp
     assert cost["memory"]["source"] == "cuda_allocator"
     assert cost["peak_bytes"] > 0
     assert cost["energy"]["source"] == "nvml" or cost["energy"]["reason"]
+
+
+def test_joules_agree_with_integrated_power_samples_over_a_minute() -> None:
+    """A check of consistency, not of accuracy: counter and samples may share a sensor."""
+    pynvml = pytest.importorskip("pynvml")
+    uuid = f"GPU-{torch.cuda.get_device_properties(0).uuid}"
+    counter, reason = nvml_counter(uuid, torch.cuda.synchronize)
+    if counter is None:
+        pytest.skip(f"NO ENERGY COUNTER: {reason}")
+    handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
+    square = torch.randn(4096, 4096, device="cuda")
+    meter = EnergyMeter(counter)
+    begun = at = time.monotonic()
+    sampled, watts = 0.0, pynvml.nvmlDeviceGetPowerUsage(handle) / 1000
+    while at - begun < 60:
+        for _ in range(10):
+            torch.mm(square, square)
+        torch.cuda.synchronize()
+        now, now_watts = time.monotonic(), pynvml.nvmlDeviceGetPowerUsage(handle) / 1000
+        sampled += (now - at) * (watts + now_watts) / 2
+        at, watts = now, now_watts
+    joules = meter.reading().joules
+    assert joules is not None
+    assert joules == pytest.approx(sampled, rel=0.05)
 
 
 def test_diverged_job_says_step_and_layer_and_keeps_its_weights(tmp_path: Path) -> None:
