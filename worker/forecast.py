@@ -10,7 +10,7 @@ from specs.signature import DataSignature
 from worker.memory_forecast import Point, data_bytes, extended, memory_forecast, rows_of_step, tensor_bytes
 
 TRAIN_ROWS_EVALUATED: Final = 10_000
-SLOWEST_STEP_S: Final = 2.0
+SLOWEST_STEP_S: Final = 3.0
 """A step that is expected to take longer is not rehearsed ..."""
 SHARE_OF_ROOM: Final = 0.5
 """... nor is one that is expected to take more of the free memory."""
