@@ -67,7 +67,7 @@ def test_finished_job_shows_charts_results_bill_and_files(service: Service, watc
         answer = page.request.get(watched.url + (link.get_attribute("href") or ""))
         assert answer.ok, link.get_attribute("href")
     with page.expect_download() as download:
-        page.get_by_role("link", name="All series as CSV").click()
+        page.get_by_role("link", name="Every point as CSV").click()
     lines = download.value.path().read_text().splitlines()
     assert lines[0].startswith("name,layer") and len(lines) > 1000
     watched.assert_clean()

@@ -8,11 +8,6 @@ export async function read(path) {
   return (await asked(path)).json();
 }
 
-/** A whole answer as a file, in the wanted form. */
-export async function download(path, accept) {
-  return (await asked(path, { headers: { Accept: accept } })).blob();
-}
-
 /** A request that changes something; answers its JSON, or null when there is none. */
 export async function send(method, path, body) {
   const headers = {};

@@ -1,6 +1,6 @@
 // The charts of a job: which series go into which chart.
 
-import { download, read } from "./api_client.js";
+import { read } from "./api_client.js";
 import { element, setText } from "./elements.js";
 import { words } from "./formats.js";
 import { depthColor, draw, extent, load, onThemeChange, splitColor } from "./plotting.js";
@@ -49,11 +49,6 @@ export class Charts {
     for (const name of offered) if (!known.has(name)) this.#other.append(element("option", { value: name }, words(name)));
     if (this.#other.options.length && !known.size) this.#other.value = offered.includes("update_ratio") ? "update_ratio" : offered[0];
     figureOf("other").hidden = offered.length === 0;
-  }
-
-  /** All points that the service gives at once, as CSV. */
-  async csv() {
-    return download(`/v1/jobs/${this.#job}/series/query?max_points=2000`, "text/csv");
   }
 
   async #drawAll() {

@@ -159,14 +159,6 @@ wireActions(page, jobId, {
 });
 copyButtons(page);
 localTimes(page, moment);
-document.getElementById("csv").addEventListener("click", async (click) => {
-  click.preventDefault();
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(await charts.csv());
-  link.download = `${jobId}.csv`;
-  link.click();
-  URL.revokeObjectURL(link.href);
-});
 if (!ended) {
   follow(jobId, page.dataset.seen, {
     happened,
