@@ -1,5 +1,6 @@
 """How jobs, results and problems look in a terminal."""
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -89,11 +90,18 @@ def print_verdicts(verdicts: Iterable[Verdict], *, console: Console) -> None:
         console.print(head, style=style, highlight=False, markup=False)
         console.print(f"  {verdict['summary']} {evidence_of(verdict)}", highlight=False, markup=False)
         for index, remedy in enumerate(verdict["remedies"]):
-            changes = ", ".join(f"{change['path']} = {change.get('value')}" for change in remedy["patch"])
+            changes = ", ".join(change_of(operation) for operation in remedy["patch"])
             console.print(f"  remedy {index}: {remedy['title']} {changes}", highlight=False, markup=False)
         for applied in verdict["applied"]:
             helped = {True: "helped", False: "did not help", None: applied.get("reason")}[applied["helped"]]
             console.print(f"  tried in {applied['job_id']}: {helped}", highlight=False, markup=False)
+
+
+def change_of(operation: dict[str, Any]) -> str:
+    """One operation of a JSON Patch: ``/optimizer/lr = 0.01``."""
+    if operation["op"] == "remove":
+        return f"{operation['path']} removed"
+    return f"{operation['path']} = {json.dumps(operation.get('value'), ensure_ascii=False)}"
 
 
 def evidence_of(verdict: Verdict) -> str:
