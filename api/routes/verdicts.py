@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Request
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.orm import Session
 
 from api import verdict_answers
 from api.answers import JobAnswer
@@ -18,6 +19,7 @@ from specs.json_patch import Patch
 from store import jobs, verdicts
 from store.errors import NotFound
 from store.identifiers import is_id
+from store.tables import Job
 
 router = APIRouter(prefix="/v1/jobs/{job_id}/verdicts", tags=["results"], dependencies=[Depends(known_parameters_only)])
 
@@ -86,6 +88,11 @@ def apply_verdict(
     if wanted.remedy >= len(remedies):
         raise _no_such_remedy(wanted.remedy, len(remedies))
     operations = remedies[wanted.remedy]["patch"]
+
+    def note(session: Session, fork: Job) -> None:
+        verdicts.get(session, job_id, verdict_id)  # its job may have been deleted since
+        verdicts.applied(session, verdict_id, job_id=fork.id, remedy=wanted.remedy)
+
     return forked(
         door,
         job_id,
@@ -93,7 +100,7 @@ def apply_verdict(
         operations=operations,
         key=key,
         request_sha256=request_sha256,
-        also=lambda session, fork: verdicts.applied(session, verdict_id, job_id=fork.id, remedy=wanted.remedy),
+        also=note,
     )
 
 
