@@ -13,6 +13,7 @@ from specs.networks import NETWORK_SPECS
 from specs.optimizers import OptimizerSpec, Update
 from specs.papers import Equivalence, Paper, PublishedResult, ReferenceResult
 from specs.plausibility import PlausibilityCard, measured_cards
+from specs.probes import PROBE_KINDS
 from specs.recipe import Lesson
 from specs.recipes import RECIPES, RecipeRequest
 from specs.signature import DataSignature
@@ -78,6 +79,10 @@ class DiagnosticEntry(Entry):
     quantities: dict[str, str] = Field(description="series -> unit")
     needs_probe_step: bool = Field(description="measured every `alignment_every_steps` instead of `every_steps`")
     paper: str | None
+
+
+class ProbeEntry(Entry):
+    """Something that is measured on demand, of the weights of a job."""
 
 
 class VerdictEntry(BaseModel):
@@ -185,6 +190,19 @@ def diagnostics() -> list[DiagnosticEntry]:
             fields=spec.model_json_schema(),
         )
         for spec in DIAGNOSTIC_KINDS
+    ]
+
+
+def probes() -> list[ProbeEntry]:
+    """All that is measured on demand."""
+    return [
+        ProbeEntry(
+            kind=spec.model_fields["kind"].default,
+            title=spec.model_fields["kind"].default.replace("_", " ").capitalize(),
+            summary=_first_line(spec),
+            fields=spec.model_json_schema(),
+        )
+        for spec in PROBE_KINDS
     ]
 
 

@@ -1,6 +1,6 @@
 """Measurements that are asked for on demand, of a job's newest weights: one spec each, told apart by ``kind``."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import ConfigDict, Field, RootModel
 
@@ -20,14 +20,12 @@ class ProbeBase(Spec):
 
     model_config = ConfigDict(json_schema_extra=_kind_is_required)
 
-    summary: ClassVar[str]
     rows: int = Field(default=256, ge=2, le=MOST_ROWS, description="rows that are looked at: the first of their split")
 
 
 class HistogramSpec(ProbeBase):
     """Histogram of log10 of the magnitude of what the learner writes as gradient, by layer; no step is taken."""
 
-    summary: ClassVar[str] = "how the magnitudes of a layer's gradients are spread"
     kind: Literal["histogram"] = "histogram"
 
 
@@ -37,7 +35,6 @@ class SharpnessSpec(ProbeBase):
     Cohen et al. 2021 (arXiv 2103.00065): gradient descent goes where the largest is about 2 / learning rate.
     """
 
-    summary: ClassVar[str] = "the largest and the smallest eigenvalue of the loss's Hessian"
     kind: Literal["sharpness"] = "sharpness"
     iterations: int = Field(default=30, ge=2, le=200, description="Hessian-vector products at most")
     tolerance: float = Field(
@@ -49,7 +46,6 @@ class SharpnessSpec(ProbeBase):
 class HessianTraceSpec(ProbeBase):
     """The trace of the Hessian of the learner's reference loss on one batch, by layer, by Hutchinson's estimate."""
 
-    summary: ClassVar[str] = "the trace of the loss's Hessian, by layer, with its standard error"
     kind: Literal["hessian_trace"] = "hessian_trace"
     samples: int = Field(default=16, ge=2, le=200, description="random vectors: a Hessian-vector product each")
     seed: int = Field(default=0, ge=0, le=2**31 - 1, description="of the random vectors")
@@ -58,14 +54,12 @@ class HessianTraceSpec(ProbeBase):
 class EffectiveRankSpec(ProbeBase):
     """Effective rank of the outputs of every layer: RankMe, Garrido et al. 2023 (arXiv 2210.02885)."""
 
-    summary: ClassVar[str] = "how many directions a layer's outputs use"
     kind: Literal["effective_rank"] = "effective_rank"
 
 
 class CkaSpec(ProbeBase):
     """Likeness of the layers of two jobs on the same rows: linear CKA, Kornblith et al. 2019 (arXiv 1905.00414)."""
 
-    summary: ClassVar[str] = "how alike the layers of two jobs see the same rows"
     kind: Literal["cka"] = "cka"
     job_id: str = Field(
         pattern="^job_[0-9a-f]{32}$",
@@ -77,13 +71,13 @@ class DepthUtilitySpec(ProbeBase):
     """What each layer is worth: its weights are replaced by frozen random ones of the same mean and deviation, tensor
     by tensor, and the validation rows are evaluated again."""
 
-    summary: ClassVar[str] = "how much is lost when a layer's weights are replaced by random ones"
     kind: Literal["depth_utility"] = "depth_utility"
     draws: int = Field(default=3, ge=1, le=20, description="random replacements of each layer")
     seed: int = Field(default=0, ge=0, le=2**31 - 1, description="of the random weights")
 
 
 ProbeSpec = HistogramSpec | SharpnessSpec | HessianTraceSpec | EffectiveRankSpec | CkaSpec | DepthUtilitySpec
+PROBE_KINDS: tuple[type[ProbeBase], ...] = get_args(ProbeSpec)
 
 
 class ProbeRequest(RootModel[Annotated[ProbeSpec, Field(discriminator="kind")]]):

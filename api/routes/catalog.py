@@ -1,4 +1,4 @@
-"""The menu: learners, networks, optimizers, recipes, data sets, diagnostics, verdicts."""
+"""The menu: learners, networks, optimizers, recipes, data sets, diagnostics, probes, verdicts."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -15,6 +15,7 @@ from api.catalog import (
     LearnerEntry,
     NetworkEntry,
     OptimizerEntry,
+    ProbeEntry,
     RecipeEntry,
     VerdictEntry,
 )
@@ -39,6 +40,7 @@ learner_entries = lru_cache(maxsize=1)(catalog.learners)
 network_entries = lru_cache(maxsize=1)(catalog.networks)
 optimizer_entries = lru_cache(maxsize=1)(catalog.optimizers)
 diagnostic_entries = lru_cache(maxsize=1)(catalog.diagnostics)
+probe_entries = lru_cache(maxsize=1)(catalog.probes)
 recipe_entries = lru_cache(maxsize=1)(catalog.recipes)
 
 
@@ -100,6 +102,18 @@ def list_diagnostics() -> Any:
 def get_diagnostic(kind: Kind) -> Any:
     """One diagnostic."""
     return _named(diagnostic_entries(), kind)
+
+
+@router.get("/probes", operation_id="list_probe_kinds", response_model=Page[ProbeEntry], responses=declared())
+def list_probe_kinds() -> Any:
+    """What is measured on demand, of the weights of a job."""
+    return Page[ProbeEntry](data=probe_entries())
+
+
+@router.get("/probes/{kind}", operation_id="get_probe_kind", response_model=ProbeEntry, responses=declared())
+def get_probe_kind(kind: Kind) -> Any:
+    """One kind of probe."""
+    return _named(probe_entries(), kind)
 
 
 @router.get("/verdicts", operation_id="list_verdict_kinds", response_model=Page[VerdictEntry], responses=declared())

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Response
 from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
 from api.answers import Page, Time
 from api.bodies import JsonBody, Posted
+from api.conditional import tagged
 from api.creation import create_once
 from api.dependencies import DoorDep, IdempotencyKeyDep, JobIdDep, known_parameters_only
 from api.errors import Refused
@@ -118,13 +119,15 @@ def list_probes(door: DoorDep, job_id: JobIdDep, limit: Annotated[int, Query(ge=
     return Response(Page[ProbeAnswer](data=found).model_dump_json(), media_type="application/json")
 
 
-@router.get("/{probe_id}", operation_id="get_probe", response_model=ProbeAnswer, responses=declared())
-def get_probe(door: DoorDep, job_id: JobIdDep, probe_id: ProbeIdDep) -> Response:
-    """One probe."""
+@router.get("/{probe_id}", operation_id="get_probe", response_model=ProbeAnswer, responses={**declared(), 304: {}})
+def get_probe(
+    door: DoorDep, job_id: JobIdDep, probe_id: ProbeIdDep, if_none_match: Annotated[str | None, Header()] = None
+) -> Response:
+    """One probe, with a strong ETag."""
     with door.database.reading() as session:
         jobs.get(session, job_id)
         answer = _answer(probes.get(session, job_id, probe_id))
-    return Response(answer.model_dump_json(), media_type="application/json")
+    return tagged(answer, if_none_match)
 
 
 def _check_other(session: Session, job: Job, spec: ProbeSpec) -> None:

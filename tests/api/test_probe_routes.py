@@ -31,6 +31,9 @@ def test_probe_is_asked_for_and_read(http: TestClient, database: Database, setti
     assert "Probes</h2>" in page and f"/v1/jobs/{job_id}/probes/{probe['id']}" in page
     assert (read["status"], read["step"], read["weights"], read["result"]) == ("done", 2000, "final", found)
     assert read["finished_at"] >= read["started_at"] >= read["created_at"]
+    tag = http.get(made.headers["Location"]).headers["ETag"]
+    assert tag != made.headers["ETag"]
+    assert http.get(made.headers["Location"], headers={"If-None-Match": tag}).status_code == 304
     second = http.post(f"/v1/jobs/{job_id}/probes", json={"kind": "histogram"}).json()
     listed = http.get(f"/v1/jobs/{job_id}/probes").json()["data"]
     assert [entry["id"] for entry in listed] == [second["id"], probe["id"]]
