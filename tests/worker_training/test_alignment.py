@@ -136,3 +136,23 @@ def test_signs_agree_with_oneself_and_by_half_with_noise(tmp_path: Path) -> None
     assert set(own.values()) == {1.0}
     noise = train(job("mezo", "mlp"), tmp_path).series["alignment_sign_agreement", None, "train"]
     assert fmean(noise.values()) == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_reference_that_overflows_ends_no_job_and_is_null_with_the_reason(sign: int, tmp_path: Path) -> None:
+    """Infinite slopes of both signs, as of a true gradient that explodes above a rule that does not follow it."""
+    made = attempt(job("feedback_alignment", "mlp"), tmp_path)
+    learner = made.loop.course.training.learner
+    first, second = (block.synapse.bias for block in learner.network.stages[:2])  # type: ignore[attr-defined]
+    reference = learner.reference
+
+    def overflowing(batch: Any) -> Tensor:
+        loss = reference(batch)
+        assert loss is not None
+        return loss + (first[0] - first[0].detach()).sqrt() + sign * (second[0] - second[0].detach()).sqrt()
+
+    learner.reference = overflowing  # type: ignore[method-assign]
+    series = _run(made)
+    missing = made.loop.course.panel.summary(1.0)["missing"]["alignment"]
+    assert missing == {layer: {"reference_not_finite": 7} for layer in ("blocks.0", "blocks.1", "network")}
+    assert len(series["alignment_cosine", "readout", "train"]) == 7

@@ -10,7 +10,8 @@ import torch
 from learners.networks.ltc import LtcBlock
 from tests.worker_training.running import EVENTS, Listener, attempt, job, points, train
 from worker.attempt import Attempt
-from worker.diagnostics.signal_over_time import ROWS, slope
+from worker.diagnostics.diagnostic import Scope
+from worker.diagnostics.signal_over_time import ROWS, SignalOverTime, slope
 
 LEAKY = {"kind": "rnn", "cell": "leaky", "activation": "tanh", "hidden": [6]}
 STEPS = {"kind": "steps", "value": 1}
@@ -87,3 +88,13 @@ def test_time_constants_are_capacity_over_conductance(tmp_path: Path) -> None:
 
 def test_slope_of_a_straight_line() -> None:
     assert slope([(1, 5.0), (2, 7.0), (4, 11.0)]) == pytest.approx(2.0)
+
+
+def test_norm_that_overflowed_is_told_and_left_out_of_the_slope(tmp_path: Path) -> None:
+    measures = made_of(tmp_path, network=LEAKY).loop.course.panel._made["signal_over_time"]
+    assert isinstance(measures, SignalOverTime)
+    found = {
+        p.quantity: p.value for p in measures._points(Scope("blocks.0", 0), [1, 2, 3, 4], [math.inf, 1e3, 1e2, 10])
+    }
+    assert found["time_signal_1"] == math.inf
+    assert found["time_signal_slope"] == pytest.approx(-1)

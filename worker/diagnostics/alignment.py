@@ -30,8 +30,8 @@ class Alignment(Diagnostic):
     this kind is expected to have, the share of equal signs, the ratio of the norms, and by how much the layer's own
     step lowered the reference's loss to first order.
 
-    Where one of the two vectors is zero, or the reference cannot be told from rounding, there is no point but a
-    reason, counted in ``missing``.
+    Where one of the two vectors is zero, or the reference is not finite or cannot be told from rounding, there is no
+    point but a reason, counted in ``missing``.
     """
 
     def __init__(self, spec: AlignmentSpec, subject: Subject) -> None:
@@ -108,6 +108,8 @@ class Alignment(Diagnostic):
             return "not_updated" if any(parameter in limits for parameter in parameters) else "no_reference"
         if sums.g_g == 0 or sums.r_r == 0:
             return "zero_norm"
+        if not math.isfinite(sums.r_r):
+            return "reference_not_finite"
         underflows = math.sqrt(sums.r_r / size) < max(limits[parameter] for parameter in held)
         return None if self._floor.admits(held, sums.r_r) and not underflows else "reference_below_floor"
 
@@ -130,4 +132,5 @@ def _moved(reference: Tensor, step: Tensor) -> Tensor:
 
 
 def _added(sums: Sequence[Sums]) -> Sums:
-    return Sums(*(math.fsum(column) for column in zip(*sums, strict=True))) if sums else Sums(0, 0, 0, 0, 0, 0)
+    # Not fsum, which raises where infinities of both signs meet.
+    return Sums(*(sum(column) for column in zip(*sums, strict=True))) if sums else Sums(0, 0, 0, 0, 0, 0)

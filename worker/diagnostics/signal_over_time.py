@@ -98,7 +98,7 @@ class SignalOverTime(Diagnostic):
             yield Point(f"time_signal_{step}", "", scope, norm)
         if max(norms) > 0:
             yield Point("time_signal_ratio", self._units["time_signal_ratio"], scope, norms[0] / max(norms))
-        heard = [(step, math.log10(norm)) for step, norm in zip(steps, norms, strict=True) if norm > 0]
+        heard = [(step, math.log10(norm)) for step, norm in zip(steps, norms, strict=True) if 0 < norm < math.inf]
         if len(heard) > 1:
             yield Point("time_signal_slope", self._units["time_signal_slope"], scope, slope(heard))
 
