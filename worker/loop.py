@@ -232,7 +232,11 @@ class Loop:
                 link.send(Event(event="metrics", detail=latest))
 
     def save(self) -> None:
-        """A checkpoint of the steps done. Series go first: what is in a checkpoint is in the series."""
+        """A checkpoint of the steps done. Series go first: what is in a checkpoint is in the series.
+
+        Raises ``Diverged``: a resumed job would not know of a step that was withheld and not looked at yet.
+        """
+        self._check_finite(look=True)
         with self.course.bill.training.aside():
             self.flush()
             if self._saved_at == self.step:

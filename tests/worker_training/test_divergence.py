@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from specs.reports import Failure
+from specs.reports import Checkpoint, Failure
 from tests.worker_training.running import EVERYTHING_MEASURED, NOTHING_MEASURED, Listener, attempt, job, points, train
 from worker.finite import DeferredWatch, Diverged
 from worker.trainer import finding
@@ -128,6 +128,27 @@ def test_deferred_watch_finds_the_same_step_and_keeps_the_weights(tmp_path: Path
     assert list(losses) == [1, caught.value.step]
     assert math.isnan(losses[caught.value.step])
     assert all(bool(torch.isfinite(tensor).all()) for tensor in training.network.state_dict().values())
+
+
+def test_no_checkpoint_is_made_past_a_step_that_was_withheld_and_not_looked_at_yet(tmp_path: Path) -> None:
+    """It would be resumed after that step, with the weights before it, and nobody would know."""
+    rare = {"every_steps": 50, "alignment_every_steps": None, "budget_percent": None}
+    length = {"training": {"budget": {"kind": "steps", "value": 500}}, "optimizer": HUGE}
+    network = {"kind": "mlp", "hidden": [8, 8], "activation": "identity"}
+    deferred = attempt(job("backprop", "mlp", network=network, diagnostics=rare, **length), tmp_path)
+    loop = deferred.loop
+    loop.watch = DeferredWatch(loop.course.training.optimizers, torch.device("cpu"))
+    one_step = loop._one_step
+
+    def step_and_save() -> None:
+        one_step()
+        loop.save()
+
+    loop._one_step = step_and_save  # type: ignore[method-assign]
+    with pytest.raises(Diverged) as caught:
+        deferred.run()
+    saved = [report.step for report in loop.course.link.of(Checkpoint)]  # type: ignore[attr-defined]
+    assert saved == list(range(1, caught.value.step))
 
 
 def test_memory_that_is_not_enough_is_a_resource_fault_with_sizes() -> None:
