@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from learners.build import Training
 
-VERSION = 2
+VERSION = 3
 _KEY = "afterprop"
 
 

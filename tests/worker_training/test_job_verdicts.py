@@ -108,6 +108,8 @@ def test_resumed_job_is_judged_by_what_its_first_attempt_saw(tmp_path: Path) -> 
     history = resumed.loop.course.judge._history
     track = history.track("grad_norm", "blocks.0")
     assert track is not None and (track.count, track.first and track.first[0]) == (4, 1)
+    # What judging may cost is a share of training since then, not of all training before it.
+    assert 0 < resumed.loop.course.judge._training_s <= resumed.loop.course.bill.training.seconds
     resumed.run()
     told = verdicts(again)["vanishing", "blocks.0"]
     assert told == verdicts(link)["vanishing", "blocks.0"]

@@ -10,7 +10,7 @@ import pytest
 
 from tests.worker_training.running import attempt, job
 from worker.attempt import case
-from worker.diagnostics.verdicts.history import Case, History
+from worker.diagnostics.verdicts.history import Case, History, Track
 from worker.diagnostics.verdicts.judge import all_rules
 
 PAIRS = [
@@ -67,3 +67,13 @@ def test_rule_that_does_not_apply_says_why(tmp_path: Path) -> None:
     }
     local = judged_case(job("forward_forward", "mlp"), tmp_path)
     assert {rule.code: rule.unfit(local) for rule in all_rules()}["misaligned"] == "own_objective"
+
+
+def test_history_knows_after_a_checkpoint_which_numbers_were_infinite() -> None:
+    track = Track("loss", None)
+    track.extend([1, 2, 3, 4], [2.0, math.inf, math.nan, -math.inf])
+    track.advance(4)
+    again = Track("loss", None)
+    again.restore(json.loads(json.dumps(track.state(), allow_nan=False)))
+    assert str(again.values()) == "[2.0, inf, nan, -inf]"
+    assert (again.lowest, again.highest) == (track.lowest, track.highest) == ((4, -math.inf), (2, math.inf))

@@ -29,8 +29,7 @@ class Interval:
         self.steps = base
 
     def due(self, step: int, *, last: bool) -> bool:
-        """Whether step ``step``, counted from 1, is measured: the first, the multiples, the last, the latter
-        two as the budget has room."""
+        """Whether step ``step``, counted from 1, is measured: the first; multiples and the last as there is room."""
         if self.steps is None:
             return False
         return step == 1 or ((last or step % self.steps == 0) and self._has_room())
@@ -65,5 +64,5 @@ class Interval:
         return {"steps": self.steps, "took": self._took, "step_s": self._step_s, "spent": self._spent}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.steps, self._took, self._step_s = state["steps"], state["took"], state["step_s"]
-        self._spent = state.get("spent", 0.0)
+        self.steps, self._took = state["steps"], state["took"]
+        self._step_s, self._spent = state["step_s"], state["spent"]

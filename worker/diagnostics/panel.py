@@ -252,7 +252,7 @@ class Panel:
         self._probes.interval.load_state_dict(state["probes"])
         self.spent_s = state["spent_s"]
         self._digest = bytes.fromhex(state["loss_trace"])
-        for name, own in state.get("kinds", {}).items():
+        for name, own in state["kinds"].items():
             self._made[name].load_state_dict(own)
 
 

@@ -119,11 +119,11 @@ class Track:
         """Takes back what ``state`` gave. The trail begins again with the window."""
         count, first, lowest, highest, steps, values = state
         self.count = count - len(steps)
-        self.extend(steps, [_restored(value) for value in values])
+        self.extend(steps, [float(value) for value in values])
         if steps:
             self.advance(steps[-1])
         self.first, self.lowest, self.highest = (
-            None if end is None else (end[0], _restored(end[1])) for end in (first, lowest, highest)
+            None if end is None else (end[0], float(end[1])) for end in (first, lowest, highest)
         )
 
     def forget(self) -> None:
@@ -193,9 +193,6 @@ def _value(point: tuple[int, float]) -> float:
     return point[1]
 
 
-def _storable(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def _restored(value: float | None) -> float:
-    return math.nan if value is None else value
+def _storable(value: float) -> float | str:
+    """As JSON knows it; which of the numbers that are not finite it is, rules must know again."""
+    return value if math.isfinite(value) else str(value)

@@ -94,11 +94,12 @@ class Judge:
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps: the rules of a resumed job must not take its next points for its first."""
         found = [finding.model_dump(mode="json") for finding in self._found.values()]
-        return {"history": self._history.state(), "found": found}
+        return {"history": self._history.state(), "found": found, "training_s": self._training_s}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes back what ``state_dict`` gave, in the phase in which it did."""
         self._history.restore(state["history"])
+        self._training_s = state["training_s"]
         findings = [Finding.model_validate(found) for found in state["found"]]
         self._found = {(finding.code, finding.layer): finding for finding in findings}
 
