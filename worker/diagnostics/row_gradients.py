@@ -54,19 +54,22 @@ class RowGradients(Diagnostic):
         if self._rows < 2:
             self.missing["network", "one_row"] += 1
             return
-        found: list[tuple[Batch, Shares]] = []
+        gradient: dict[Parameter, Tensor] = {}
+        found: list[dict[Parameter, Tensor]] = []
         for index, part in enumerate(parts):
             with torch.enable_grad(), self._subject.network.passing(view.step - 1, index, part.rows, "batch"):
                 made = self._of_part(view, part)
             if made is None:
                 self.missing["network", "no_reference"] += 1
                 return
-            found.append((part, made))
+            _add(gradient, made.gradients, part.weight)
+            found.append(made.squares)
         torch.clear_autocast_cache()
-        squares = _batch_squares(found)
+        norms = foreach_norm(list(gradient.values()))
+        batch_squares = {p: norm.square() for p, norm in zip(gradient, norms, strict=True)}
         everything = Layer(WHOLE, tuple(self._subject.parameters))
         for layer in (*self._subject.layers, everything):
-            self._take(layer, found, squares)
+            self._take(layer, found, batch_squares)
 
     def _of_part(self, view: StepView, part: Batch) -> Shares | None:
         def loss() -> Tensor | None:
@@ -75,18 +78,16 @@ class RowGradients(Diagnostic):
 
         return row_gradients(self._subject.network, loss, self._subject.parameters, rows=len(part.x))
 
-    def _take(self, layer: Layer, found: list[tuple[Batch, Shares]], batch_squares: dict[Parameter, Tensor]) -> None:
+    def _take(self, layer: Layer, found: list[dict[Parameter, Tensor]], batch_squares: dict[Parameter, Tensor]) -> None:
         """Statistics of the rows' norms; nothing where some parameter of the layer has no formula."""
-        reached = [p for p in layer.parameters if p in found[0][1].gradients]
+        reached = [p for p in layer.parameters if p in batch_squares]
         name = layer.scope.layer or "network"
         if not reached:
             self.missing[name, "no_reference"] += 1
-        elif not all(p in made.squares for _, made in found for p in reached):
+        elif not all(p in squares for squares in found for p in reached):
             self.missing[name, "no_formula"] += 1
         else:
-            squares_B = torch.cat(
-                [torch.stack([made.squares[p] for p in reached]).double().sum(0) for _, made in found]
-            )
+            squares_B = torch.cat([torch.stack([squares[p] for p in reached]).double().sum(0) for squares in found])
             norms_B = squares_B.sqrt()
             numbers = [
                 norms_B.mean(),
@@ -146,13 +147,9 @@ class RowGradients(Diagnostic):
         self._averages = state["averages"]
 
 
-def _batch_squares(found: list[tuple[Batch, Shares]]) -> dict[Parameter, Tensor]:
-    """The squared norm of the whole batch's gradient, by parameter; one read of each where nothing is split."""
-    (first, shares), *others = found
-    reached = list(shares.gradients)
-    if not others:
-        norms = [norm * first.weight for norm in foreach_norm([shares.gradients[p] for p in reached])]
-    else:
-        sums = [torch.stack([part.weight * made.gradients[p] for part, made in found]).sum(0) for p in reached]
-        norms = foreach_norm(sums)
-    return {p: norm.square() for p, norm in zip(reached, norms, strict=True)}
+def _add(sums: dict[Parameter, Tensor], gradients: dict[Parameter, Tensor], weight: float) -> None:
+    """Part by part, so that one gradient of the batch is held; nothing is copied where the batch is one part."""
+    for parameter, gradient in gradients.items():
+        weighed = gradient if weight == 1.0 else gradient * weight
+        earlier = sums.get(parameter)
+        sums[parameter] = weighed if earlier is None else earlier.add_(weighed)
