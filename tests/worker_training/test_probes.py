@@ -283,3 +283,14 @@ def test_hessian_is_given_where_it_is_one(network: str, reason: str | None, tmp_
     if reason is None:
         assert all(answers[kind]["verified"] for kind in HESSIANS)
     assert all(sum(layer["counts"]) > 0 for layer in answers["histogram"]["layers"].values())
+
+
+def test_hessian_of_a_loss_that_is_not_finite_is_null_with_the_reason(tmp_path: Path) -> None:
+    subject = trained(tmp_path)
+    with torch.no_grad():
+        subject.training.network.stages[-1].synapse.weight.fill_(1e308)
+    found = [
+        Sharpness(SharpnessSpec()).measure(subject, None),
+        HessianTrace(HessianTraceSpec()).measure(subject, None),
+    ]
+    assert [answer["reason"] for answer in found] == ["not_finite", "not_finite"]

@@ -17,6 +17,7 @@ from worker.probes.probe import Trained
 NO_REFERENCE: Final = "no_reference"
 NOT_TWICE_DIFFERENTIABLE: Final = "not_twice_differentiable"
 SURROGATE_SLOPES: Final = "surrogate_slopes"
+NOT_FINITE: Final = "not_finite"
 
 DIFFERENCE_STEPS: Final = (1e-5, 1e-6, 1e-7)
 SAME_DIFFERENCE: Final = 1e-3
@@ -42,9 +43,9 @@ class Hessian:
     """``product(v)`` is H v, by a second backward pass over a graph that is kept. All in float64, whatever the job's
     precision is, and in evaluation mode, so that it is the Hessian of one function of the weights.
 
-    Raises ``NoHessian`` where the learner has no reference loss, where slopes are surrogates, or where the product is
-    not what the gradient's difference says: functions with a backward pass of their own may give half a second
-    derivative without a word. ``verified`` is false where kinks of the network leave no difference to compare with.
+    Raises ``NoHessian`` where the learner has no reference loss, where its gradient is not finite, where slopes are
+    surrogates, or where the product is not what the gradient's difference says: functions with a backward pass of their
+    own may give half a second derivative without a word. ``verified`` is false where kinks of the network leave no difference to compare with.
     """
 
     def __init__(self, trained: Trained, batch: Batch) -> None:
@@ -64,6 +65,8 @@ class Hessian:
         self._gradient_N = self._gradient(loss, create_graph=True)
         if not self._gradient_N.requires_grad:
             raise NoHessian(NOT_TWICE_DIFFERENTIABLE)
+        if not bool(torch.isfinite(self._gradient_N).all()):
+            raise NoHessian(NOT_FINITE)
         self.verified = self._verify()
 
     def __len__(self) -> int:
@@ -82,7 +85,10 @@ class Hessian:
             )
         except RuntimeError as error:
             raise _reason(error) from None
-        return _joined(rows)
+        product_N = _joined(rows)
+        if not bool(torch.isfinite(product_N).all()):
+            raise NoHessian(NOT_FINITE)
+        return product_N
 
     def _loss(self) -> Tensor:
         training, batch = self._trained.training, self._batch
