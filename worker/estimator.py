@@ -92,9 +92,9 @@ class Estimator:
 
     def _answer(self, asked: EstimateRequest) -> dict[str, Any]:
         folder = self._shop.settings.state_dir.resolve() / "estimates" / asked.id
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
         try:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
             device = next(
                 place.device for place in self._shop.places.all if place.resource_class == asked.resource_class
             )

@@ -83,10 +83,10 @@ class Prober:
 
     def _see_through(self, claim: Claim) -> None:
         folder = AttemptFolder(self._shop.settings.attempts_dir / claim.probe_id / str(claim.attempt), Path())
-        shutil.rmtree(folder.path.parent, ignore_errors=True)
-        folder.path.mkdir(parents=True)
-        folder.log.touch()
         try:
+            shutil.rmtree(folder.path.parent, ignore_errors=True)
+            folder.path.mkdir(parents=True)
+            folder.log.touch()
             answer, weights = self._answer(claim, folder)
             with self._shop.database.writing.begin() as session:
                 probes.finish(session, claim, result=answer["result"], step=answer["step"], weights=weights)
