@@ -178,4 +178,4 @@ class LowRankPopulation(Population):
         for parameter, noise in self._noise.items():
             own = weight_M.to(noise.dtype) @ noise.reshape(len(noise), -1)
             context.write([parameter], [own.reshape(parameter.shape)])
-        self._factors, self._noise = {}, {}
+        self._factors, self._noise, self._base = {}, {}, None
