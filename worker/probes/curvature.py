@@ -45,7 +45,8 @@ class Hessian:
 
     Raises ``NoHessian`` where the learner has no reference loss, where its gradient is not finite, where slopes are
     surrogates, or where the product is not what the gradient's difference says: functions with a backward pass of their
-    own may give half a second derivative without a word. ``verified`` is false where kinks of the network leave no difference to compare with.
+    own may give half a second derivative without a word. ``verified`` is false where kinks of the network leave no
+    difference to compare with.
     """
 
     def __init__(self, trained: Trained, batch: Batch) -> None:
