@@ -54,7 +54,7 @@ def row_gradients(
         loss = loss_of()
         if loss is None:
             return None
-        noted = [(module, use) for module, own in uses.items() for use in own]
+        noted = [(module, use) for module, own in uses.items() for use in own if use.output.requires_grad]
         outputs = [use.output for _, use in noted]
         found = torch.autograd.grad(loss, (*outputs, *parameters), allow_unused=True)
     errors: dict[nn.Module, list[tuple[Use, Tensor]]] = {}
