@@ -54,9 +54,13 @@ def _arms(result: Comparison) -> Table:
             number(bill["training"]["training_s"]),
             scaled(bill["training"]["flops"]),
             "?" if seconds is None else f"{number(1e6 * seconds)} us",
-            Text(arm["decision"] or arm["role"]),
+            Text((arm["decision"] or arm["role"]) + _divergence(arm)),
         )
     return table
+
+
+def _divergence(arm: Comparison) -> str:
+    return f", {arm['diverged']} of {arm['runs']} diverged" if arm["diverged"] else ""
 
 
 def _memory(result: Comparison) -> Table:

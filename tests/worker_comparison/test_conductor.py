@@ -113,7 +113,32 @@ def test_diverged_run_counts_as_the_worst(database: Database, settings: Settings
     found = arms(database, lived_comparison.answered(database, settings, score))["mono_forward"]
     assert (found["diverged"], found["scores"]["2"], found["difference"]["seeds"]) == (1, 0.0, 4)
     assert found["decision"] == "undecided"
-    assert "1 of 4 runs diverged" in found["sentence"]
+    assert "it diverged on 1 of 4 seeds" in found["sentence"]
+
+
+def test_error_that_is_not_finite_is_never_equivalent(database: Database, settings: Settings) -> None:
+    def error(arm: str, seed: int) -> float | None:
+        lost = arm == "mezo" or (arm == "pepita" and seed == 2)
+        spread = 1e-3 * (-1) ** seed if arm == "backprop" else 0.0
+        return None if lost else (1.1 if arm == "readout_only" else 1.0) + spread
+
+    regression = {
+        "dataset": {"kind": "builtin", "name": "diabetes"},
+        "learners": ["mezo", "pepita", "feedback_alignment"],
+        "tuning": None,
+    }
+    comparison_id = lived_comparison.answered(database, settings, error, **regression)
+    found, sentence = arms(database, comparison_id), read(database, comparison_id).sentence
+    assert (found["mezo"]["diverged"], found["mezo"]["decision"], found["mezo"]["worth"]) == (
+        4,
+        "worse",
+        "not_worth_it",
+    )
+    assert found["mezo"]["difference"]["mean"] == pytest.approx(-100)
+    assert (found["pepita"]["diverged"], found["pepita"]["decision"]) == (1, "undecided")
+    assert found["feedback_alignment"]["decision"] == "equivalent"
+    assert "mezo (diverged on 4 of 4 seeds)" in sentence
+    assert "it diverged on 1 of 4 seeds, which count as the worst" in found["pepita"]["sentence"]
 
 
 def test_trial_that_diverged_is_not_chosen(database: Database, settings: Settings) -> None:

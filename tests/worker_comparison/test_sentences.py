@@ -101,7 +101,8 @@ def test_reference_that_did_not_learn_decides_nothing() -> None:
         said = said_of(arm(decision, seconds=0.5), learned=False)
         assert said.worth == "undecided"
         assert "the reference did not learn" in said.sentence
-    learners = [{"name": n, "role": "learner", "worth": "undecided", "sentence": ""} for n in "ab"]
+    common = {"role": "learner", "worth": "undecided", "sentence": "", "diverged": 0}
+    learners = [{"name": name, **common} for name in "ab"]
     told = sentences.whole(learners, data="d", tuned=True, power={}, learned=False)
     assert "nothing is decided; undecided: a, b." in told
 
@@ -128,7 +129,7 @@ def test_real_loss_within_the_margin_is_weighed_as_not_worse_and_said() -> None:
 def test_floor_and_divergence_are_said() -> None:
     rule = {**arm("worse", above_floor=False), "diverged": 2}
     said = sentences.of_arm(rule, data="d", unit="points", controls={})
-    assert "2 of 5 runs diverged" in said.sentence
+    assert "it diverged on 2 of 5 seeds" in said.sentence
     assert "frozen random trunk" in said.sentence
     assert "frozen" not in said_of({**rule, "decision": "undecided"}).sentence
     rule["difference"] = None
@@ -137,7 +138,7 @@ def test_floor_and_divergence_are_said() -> None:
 
 def test_sentence_of_all_names_each_learner_or_says_what_would_decide() -> None:
     def learner(name: str, worth: str) -> dict[str, Any]:
-        return {"name": name, "role": "learner", "worth": worth, "sentence": f"On d, {name}."}
+        return {"name": name, "role": "learner", "worth": worth, "sentence": f"On d, {name}.", "diverged": 0, "runs": 5}
 
     power = {"seeds_for_80_percent": 12}
     mixed = [learner("a", "worth_it"), learner("b", "not_worth_it"), learner("c", "undecided")]

@@ -27,7 +27,9 @@ PROTOCOL: Final = (
     "Seconds and joules are compared by seed too, with intervals over all tested arms together at 95 %. A ratio whose "
     "interval covers 1, runs under a second, and runs beside others on the same machine are no win and no loss.",
     "Where the reference is not above the frozen random trunk it did not learn, and nothing is decided.",
-    "A run that diverged counts with the worst score. Only runs that were stopped or lost are missing.",
+    "A run that diverged counts with the worst score: accuracy 0, or the largest error of all runs and at least twice "
+    "the reference's. An arm with such a run is never called better, equivalent or not worse. Only runs that were "
+    "stopped or lost are missing.",
     "Deployed parameters are those that a prediction reads, trained or frozen; deployed + only in training = trained + "
     "frozen = all that the job holds.",
     "FLOPs count matrix and convolution work; element-wise work counts nothing.",
@@ -147,6 +149,8 @@ def _decision(arm: dict[str, Any], verdict: Verdict | None) -> str | None:
         return None
     if verdict is None:
         return "not_tested" if arm["tuned_as"] is not None else "undecided"
+    if arm["diverged"] and verdict.decision != "worse":
+        return "undecided"
     return verdict.decision
 
 

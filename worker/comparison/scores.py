@@ -10,6 +10,9 @@ from typing import Any
 from store.comparisons import Row
 
 WORST_ACCURACY = 0.0
+LOST = 2.0
+"""An error has no worst value. A run that diverged has at least so many times the reference's: it lost all of it, as a
+run of accuracy 0 does."""
 
 
 def metric_of(rows: Iterable[Row]) -> str:
@@ -39,8 +42,9 @@ def by_arm(rows: Sequence[Row], *, reference: str, metric: str, split: str = "te
         worst, scale = WORST_ACCURACY, 100.0
     else:
         own = [value for value in raw.get(reference, {}).values() if value is not None]
-        scale = -100.0 / (math.fsum(own) / len(own)) if own and math.fsum(own) > 0 else -1.0
-        worst = max(finite, default=math.inf)
+        mean = math.fsum(own) / len(own) if own else 0.0
+        scale = -100.0 / mean if mean > 0 else -1.0
+        worst = max([*finite, LOST * mean])
     return {
         arm: {seed: scale * (worst if value is None else value) for seed, value in of.items()}
         for arm, of in raw.items()

@@ -49,8 +49,7 @@ def of_arm(
     if arm["error"] is not None:
         told = f"{arm['error'].get('kind')}: {arm['error'].get('message')}"
         return Said("no_result", f"On {data}, {name} has no result: its jobs failed ({told}).")
-    notes = [f"{arm['diverged']} of {arm['runs']} runs diverged and count as the worst"] if arm["diverged"] else []
-    ending = "".join(f"; {note}" for note in notes)
+    ending = f"; it {_divergence(arm)}, which count as the worst" if arm["diverged"] else ""
     if found is None:
         return Said("undecided", f"{name} on {data}: undecided, fewer than two seeds have a result{ending}.")
     if arm["same_arithmetic"]:
@@ -62,7 +61,7 @@ def of_arm(
             f"On {data}, {name} undecided: the reference did not learn (it is not above a frozen random trunk), so "
             f"nothing is decided; {_gap(found, unit)}{ending}.",
         )
-    within = verdict == "worse" and arm["adjusted"]["p_not_worse"] < ALPHA
+    within = verdict == "worse" and not arm["diverged"] and arm["adjusted"]["p_not_worse"] < ALPHA
     worth = _worth("not_worse" if within else verdict, arm, controls)
     if within:
         ending += "; the loss is real, and within the margin"
@@ -70,6 +69,10 @@ def of_arm(
         ending += "; it does not beat a frozen random trunk"
     told = ", ".join([_gap(found, unit), *_costs(arm), *_rivals(arm, controls)])
     return Said(worth, f"On {data}, {name} {WORDS[worth]}: {told}{ending}.")
+
+
+def _divergence(arm: Mapping[str, Any]) -> str:
+    return f"diverged on {arm['diverged']} of {arm['runs']} seeds"
 
 
 def _gap(found: Mapping[str, Any], unit: str) -> str:
@@ -159,7 +162,8 @@ def whole(
         return f"On {data} only the controls ran.{ending}"
     said = []
     for worth, words in GROUPS.items():
-        names = [arm["name"] for arm in learners if arm["worth"] == worth]
+        of_group = [arm for arm in learners if arm["worth"] == worth]
+        names = [f"{arm['name']} ({_divergence(arm)})" if arm["diverged"] else arm["name"] for arm in of_group]
         if names:
             said.append(f"{words}: {', '.join(names)}")
     groups = "; ".join(said)
