@@ -31,7 +31,7 @@ def _print(found: dict[str, Any], console: Console) -> None:
         "steps": _count(found["steps"]),
         "peak": f"{_bytes(memory['peak_bytes'])} of {_bytes(found['available_bytes'])} free ({memory['basis']})",
         **{f"  {name.replace('_', ' ')}": _bytes(memory[name]) for name in _COMPONENTS if memory[name] is not None},
-        "FLOP": f"{scaled(found['flops'])}({scaled(found['flops_per_step'])}a step)",
+        "FLOP": f"{scaled(found['flops']).rstrip()} ({scaled(found['flops_per_step']).rstrip()} a step)",
         "training": f"{number(found['training_s'])} s ({found['seconds_basis'] or 'unknown'})",
         "wall": f"{number(found['wall_s'])} s",
     }

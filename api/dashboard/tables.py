@@ -184,7 +184,7 @@ def _found(row: Probe) -> str:
     for name in ("largest", "trace"):
         if name in result:
             value = result[name]
-            return f"{name} {value:.4g}" if value is not None else words(str(result.get("reason", NOTHING)))
+            return f"{name} {figure(value)}" if value is not None else words(str(result.get("reason", NOTHING)))
     layers = result.get("layers")
     if row.kind == "effective_rank" and isinstance(layers, dict):
         return ", ".join(
