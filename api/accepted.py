@@ -39,6 +39,16 @@ LIMITS = {
 }
 """Type of the error -> the limit that it carries."""
 
+NAMES = {
+    "array": "an array",
+    "boolean": "true or false",
+    "integer": "an integer",
+    "number": "a number",
+    "object": "an object",
+    "string": "a string",
+}
+"""Type in a JSON Schema -> as it is said here."""
+
 _RANGES = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
 
 
@@ -52,6 +62,15 @@ def accepted(error: Mapping[str, Any], field: Mapping[str, Any]) -> list[Any] | 
         return None
     bounds = _bounds(field) if kind in _RANGES else None
     return [bounds or LIMITS[kind].format_map(error.get("ctx") or {})]
+
+
+def described(field: Mapping[str, Any]) -> list[Any] | None:
+    """What a field takes by its JSON Schema; None where that is more than a choice or a plain type."""
+    if "enum" in field or "const" in field:
+        return list(field.get("enum", [field.get("const")]))
+    word = NAMES.get(field.get("type", ""))
+    bounds = _bounds(field)
+    return None if word is None else [word if bounds is None else f"{word}, {bounds}"]
 
 
 def _bounds(field: Mapping[str, Any]) -> str | None:

@@ -6,13 +6,23 @@ SYNONYMS = {
     "activation_function": ("activation",),
     "algorithm": ("learner",),
     "architecture": ("network",),
+    "backpropagation": ("backprop",),
     "batchsize": ("batch_size",),
     "beta1": ("betas",),
     "beta2": ("betas",),
+    "bp": ("backprop",),
     "bs": ("batch_size",),
+    "convnet": ("cnn",),
     "data": ("dataset",),
+    "dfa": ("feedback_alignment",),
+    "direct_feedback_alignment": ("feedback_alignment",),
     "dropout_rate": ("dropout",),
+    "ep": ("equilibrium_propagation",),
     "epsilon": ("eps",),
+    "eqprop": ("equilibrium_propagation",),
+    "es": ("evolution_strategies",),
+    "fa": ("feedback_alignment",),
+    "ff": ("forward_forward",),
     "gpu": ("cuda",),
     "hidden_dim": ("hidden", "width"),
     "hidden_dims": ("hidden",),
@@ -31,6 +41,8 @@ SYNONYMS = {
     "manual_seed": ("seed",),
     "max_epochs": ("epochs",),
     "max_iter": ("epochs",),
+    "max_steps": ("budget",),
+    "max_time": ("budget",),
     "metadata": ("labels",),
     "minibatch_size": ("batch_size",),
     "model": ("network",),
@@ -39,15 +51,31 @@ SYNONYMS = {
     "num_epochs": ("epochs",),
     "num_heads": ("heads",),
     "num_layers": ("layers",),
+    "num_steps": ("budget",),
+    "pc": ("predictive_coding",),
     "random_seed": ("seed",),
     "random_state": ("seed",),
     "rule": ("learner",),
+    "spiking_network": ("spiking",),
     "scheduler": ("schedule",),
+    "snn": ("spiking",),
+    "steps": ("budget",),
     "tags": ("labels",),
+    "total_steps": ("budget",),
     "training_file": ("dataset",),
     "wd": ("weight_decay",),
 }
-"""What users of PyTorch, scikit-learn and OpenAI's API write -> what it may be called here."""
+"""What users of PyTorch, Lightning, scikit-learn and OpenAI's API write -> what it may be called here."""
+
+STEPS = '"budget": {"kind": "steps", "value": 1000}'
+WRITTEN = {
+    "max_steps": STEPS,
+    "max_time": '"budget": {"kind": "seconds", "value": 60}',
+    "num_steps": STEPS,
+    "steps": STEPS,
+    "total_steps": STEPS,
+}
+"""Of these the name alone would not help: how it is written here."""
 
 _LONGEST = 64
 _SHORT = 4
@@ -61,7 +89,7 @@ def meant(given: str, known: Iterable[str]) -> str | None:
     names = {_plain(name): name for name in known}
     if plain in names:
         return names[plain]
-    for synonym in SYNONYMS.get(given.lower().replace("-", "_"), ()):
+    for synonym in SYNONYMS.get(_given(given), ()):
         if _plain(synonym) in names:
             return names[_plain(synonym)]
     slips = {name: _slips(plain, name) for name in names if abs(len(name) - len(plain)) <= 3}
@@ -72,9 +100,16 @@ def meant(given: str, known: Iterable[str]) -> str | None:
 
 
 def asked(given: str, known: Iterable[str]) -> str:
-    """``; did you mean 'epochs'?``, or nothing."""
+    """``; did you mean 'epochs'?``, with an example where it is written otherwise, or nothing."""
     name = meant(given, known)
-    return "" if name is None else f"; did you mean {name!r}?"
+    if name is None:
+        return ""
+    written = WRITTEN.get(_given(given)) if name == "budget" else None
+    return f"; did you mean {name!r}?" + (f" Write {written}" if written else "")
+
+
+def _given(name: str) -> str:
+    return name.lower().replace("-", "_").replace(" ", "_")
 
 
 def _plain(name: str) -> str:

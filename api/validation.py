@@ -8,16 +8,19 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from api.accepted import accepted
+from api.accepted import accepted, described
 from api.meant import asked, meant
 from api.problems import ProblemItem
 from api.strict_json import escaped
+from specs.job import JobSpec
 
 Location = Sequence[int | str]
 Schema = Mapping[str, Any]
 
 ENTRY = ("learner", "optimizer")
 """What a learner's section leaves to the entry that it stands for."""
+
+RECIPE = "recipe"
 
 _QUOTED = re.compile(r"'([^']*)'")
 
@@ -53,8 +56,10 @@ def _item(error: ErrorDetails, body: Any, schema: Schema) -> ProblemItem:
     pointer = _posted(_pointer(error, body) + str(context.get("pointer", "")), body)
     allowed, detail = context.get("allowed"), error["msg"]
     if error["type"] == "extra_forbidden":
-        allowed = sorted(_names_at(schema, error["loc"][:-1]))
-        detail = _unknown_field(str(error["loc"][-1]), allowed)
+        allowed = sorted(_names_at(schema, error["loc"][:-1]) | ({RECIPE} if _takes_recipes(error, schema) else set()))
+        detail = _unknown_field(str(error["loc"][-1]), allowed, _kinds_with(schema, error["loc"]))
+    elif error["type"] == "missing":
+        allowed = _of_one(_parts_at(schema, error["loc"]))
     elif error["type"] == "union_tag_not_found":
         allowed = _choices_at(schema, error["loc"])
         pointer, detail = f"{pointer}/kind", f"kind is required: one of {', '.join(allowed)}"
@@ -125,8 +130,9 @@ def _quoted(error: Mapping[str, Any]) -> list[Any] | None:
     return _QUOTED.findall(expected) if isinstance(expected, str) else None
 
 
-def _unknown_field(name: str, known: Sequence[str]) -> str:
-    return f"there is no field {name[:80]!r} here{asked(name, known)}"
+def _unknown_field(name: str, known: Sequence[str], others: Sequence[str]) -> str:
+    hint = asked(name, known) or (f"; it is a field of {', '.join(others)}" if others else "")
+    return f"there is no field {name[:80]!r} here{hint}"
 
 
 def _unknown_choice(given: str, allowed: Sequence[Any]) -> str:
@@ -151,11 +157,39 @@ def _only_number(nodes: Sequence[Schema]) -> Schema:
     return numbers[0] if len(numbers) == 1 else {}
 
 
-def _names_at(schema: Schema, location: Location) -> list[str]:
-    names: set[str] = set()
-    for node in _nodes_at(schema, location):
-        names |= set(node.get("properties", ()))
-    return sorted(names)
+def _takes_recipes(error: ErrorDetails, schema: Schema) -> bool:
+    """A whole job may be posted by a recipe's name, which is no field of the spec that it stands for."""
+    return len(error["loc"]) == 1 and schema.get("title") == JobSpec.__name__
+
+
+def _names_at(schema: Schema, location: Location) -> set[str]:
+    return {name for node in _nodes_at(schema, location) for name in node.get("properties", ())}
+
+
+def _kinds_with(schema: Schema, location: Location) -> list[str]:
+    """The other kinds of the same section that have the field: what is no field of adam may be one of sgd."""
+    if len(location) < 3:
+        return []
+    *above, kind, name = location
+    tags: Mapping[str, str] = {}
+    for node in _nodes_at(schema, above):
+        tags = tags or node.get("discriminator", {}).get("mapping", {})
+    if kind not in tags:
+        return []
+    return [
+        tag for tag in tags if any(name in one.get("properties", ()) for one in _opened(schema, {"$ref": tags[tag]}))
+    ]
+
+
+def _parts_at(schema: Schema, location: Location) -> list[Schema]:
+    """The parts that describe a field which is not there."""
+    *above, name = location
+    holders = [node.get("properties", {}) for node in _nodes_at(schema, above)]
+    return [part for fields in holders if name in fields for part in _opened(schema, fields[name])]
+
+
+def _of_one(parts: Sequence[Schema]) -> list[Any] | None:
+    return described(parts[0]) if len(parts) == 1 else None
 
 
 def _choices_at(schema: Schema, location: Location) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from specs.kinds import Spec
+from specs.kinds import Spec, unfit
 from specs.papers import JobBody, Paper
 from specs.signature import DataSignature
 
@@ -110,10 +110,11 @@ def by_norm(norm: Norm) -> set[Provision]:
 
 
 def refuse_oversize(widths: tuple[int, ...], what: str) -> None:
-    """Refuses layer widths whose weight matrices alone exceed ``MAX_WEIGHTS``."""
+    """Refuses layer widths, in the field ``what``, whose weight matrices alone exceed ``MAX_WEIGHTS``."""
     weights = sum(a * b for a, b in pairwise(widths))
     if weights > MAX_WEIGHTS:
-        raise ValueError(f"{what} holds {weights:,} weights between its layers; the limit is {MAX_WEIGHTS:,}")
+        message = f"{what} holds {weights:,} weights between its layers; the limit is {MAX_WEIGHTS:,}"
+        raise unfit(f"/{what}", message, f"widths with at most {MAX_WEIGHTS:,} weights between them")
 
 
 def chained_weights(widths: Sequence[int], *, bias: bool = True) -> int:

@@ -5,6 +5,7 @@ from importlib import import_module
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
+from pydantic_core import PydanticCustomError
 
 
 class Spec(BaseModel):
@@ -15,6 +16,11 @@ class Spec(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def unfit(pointer: str, message: str, allowed: Any) -> PydanticCustomError:
+    """A field that does not go with the others of its section: where it stands, and what would have gone."""
+    return PydanticCustomError("unfit_field", "{reason}", {"reason": message, "pointer": pointer, "allowed": allowed})
 
 
 def implementation(spec: Spec, package: str) -> type:

@@ -18,7 +18,7 @@ from specs.architecture import (
     Width,
     chained_weights,
 )
-from specs.kinds import Spec
+from specs.kinds import Spec, unfit
 
 Shape = tuple[int, ...]
 
@@ -87,7 +87,7 @@ class ConvLayer(LayerSpec):
     @model_validator(mode="after")
     def _odd_kernel(self) -> "ConvLayer":
         if self.kernel_size % 2 == 0:
-            raise ValueError("kernel_size must be odd, so that padding keeps the size")
+            raise unfit("/kernel_size", "kernel_size must be odd, so that padding keeps the size", "an odd integer")
         return self
 
     def after(self, shape: Shape) -> Shape:

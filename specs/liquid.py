@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from specs.architecture import Architecture, Layout
-from specs.kinds import Spec
+from specs.kinds import Spec, unfit
 
 
 class NcpCounts(Spec):
@@ -57,11 +57,12 @@ class Liquid(Architecture, ABC):
         if self.ncp is not None:
             units = self.ncp.inter_neurons + self.ncp.command_neurons + self.ncp.motor_neurons
             if self.hidden != (units,):
-                raise ValueError(f"hidden must be [{units}], the sum of the neurons in ncp")
+                raise unfit("/hidden", f"hidden must be [{units}], the sum of the neurons in ncp", [[units]])
         if self.wiring == "auto_ncp":
             for units in self.hidden:
                 if units < 4 or (self.motor_neurons or 1) > units - 3:
-                    raise ValueError("auto_ncp needs blocks of at least 4 units and three more than motor_neurons")
+                    message = "auto_ncp needs blocks of at least 4 units and three more than motor_neurons"
+                    raise unfit("/hidden", message, f">= {max(4, (self.motor_neurons or 1) + 3)} units in each block")
         return self
 
     @property

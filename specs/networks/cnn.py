@@ -22,6 +22,7 @@ from specs.architecture import (
     chained_weights,
     refuse_oversize,
 )
+from specs.kinds import unfit
 from specs.papers import JobBody, Paper
 from specs.signature import DataSignature
 
@@ -69,9 +70,10 @@ class CnnSpec(Architecture):
     @model_validator(mode="after")
     def _bounded(self) -> "CnnSpec":
         if self.kernel_size % 2 == 0:
-            raise ValueError("kernel_size must be odd, so that padding keeps the size")
+            raise unfit("/kernel_size", "kernel_size must be odd, so that padding keeps the size", "an odd integer")
         if len(self.channels) + len(self.hidden) > MAX_BLOCKS:
-            raise ValueError(f"channels and hidden together have more than {MAX_BLOCKS} blocks")
+            message = f"channels and hidden together have more than {MAX_BLOCKS} blocks"
+            raise unfit("/channels", message, f"at most {MAX_BLOCKS} items, with those of hidden")
         area = self.kernel_size**2
         refuse_oversize((*(c * area for c in self.channels[:-1]), self.channels[-1]), "channels")
         refuse_oversize(self.hidden, "hidden")

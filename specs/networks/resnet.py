@@ -19,6 +19,7 @@ from specs.architecture import (
     chained_weights,
     refuse_oversize,
 )
+from specs.kinds import unfit
 from specs.papers import JobBody, Paper
 from specs.signature import DataSignature
 
@@ -62,7 +63,8 @@ class ResnetSpec(Architecture):
     @model_validator(mode="after")
     def _bounded(self) -> "ResnetSpec":
         if self.depth > MAX_BLOCKS:
-            raise ValueError(f"channels and blocks_per_stage make more than {MAX_BLOCKS} blocks")
+            message = f"channels and blocks_per_stage make more than {MAX_BLOCKS} blocks"
+            raise unfit("/blocks_per_stage", message, f"at most {MAX_BLOCKS} blocks in all stages")
         widths = [width for width in self.channels for _ in range(2 * self.blocks_per_stage)]
         refuse_oversize((*(width * AREA for width in widths[:-1]), widths[-1]), "channels")
         return self

@@ -15,6 +15,7 @@ from specs.architecture import (
     Provision,
     chained_weights,
 )
+from specs.kinds import unfit
 from specs.papers import JobBody, Paper
 from specs.signature import DataSignature
 
@@ -72,7 +73,8 @@ class TransformerSpec(Architecture):
     @model_validator(mode="after")
     def _heads_divide_the_width(self) -> "TransformerSpec":
         if self.width % self.heads:
-            raise ValueError(f"width {self.width} is not a multiple of {self.heads} heads")
+            message = f"width {self.width} is not a multiple of {self.heads} heads"
+            raise unfit("/width", message, f"a multiple of {self.heads}")
         return self
 
     @property

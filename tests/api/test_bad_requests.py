@@ -12,6 +12,7 @@ from tests.api.lived_job import SPEC
 
 JSON = {"Content-Type": "application/json"}
 UNKNOWN = "job_01a2100000007000a000000000000000"
+HOLDS = "widths with at most 2,000,000,000 weights between them"
 DATA_FILE = "a csv, npz or parquet file, relative to the data folder"
 
 
@@ -178,6 +179,17 @@ def test_compressed_body_is_not_read(http: TestClient) -> None:
         (changed("dataset", {"kind": "file", "path": "/etc/x.csv"}), "/dataset/path", DATA_FILE, "leads out"),
         ({"recipe": "lesson_dead_rellu"}, "/recipe", "lesson_dead_relu", "did you mean 'lesson_dead_relu'?"),
         (changed("training/batch_size", 5_000), "/training/batch_size", "full", "training rows"),
+        (changed("learner/kind", "backpropagation"), "/learner/kind", "backprop", "did you mean 'backprop'?"),
+        (changed("learner/kind", "EP"), "/learner/kind", "equilibrium_propagation", "'equilibrium_propagation'?"),
+        (changed("training/steps", 9), "/training/steps", "budget", 'Write "budget": {"kind": "steps", "value": 1000}'),
+        (changed("training/max_steps", 9), "/training/max_steps", "budget", "did you mean 'budget'?"),
+        (changed("training/budget", {"kind": "steps"}), "/training/budget/value", "a number, > 0", "required"),
+        (changed("training/budget", {"value": 9}), "/training/budget/kind", "steps", "required"),
+        (changed("optimizer", {"kind": "adam", "momentum": 0.9}), "/optimizer/momentum", "betas", "of rmsprop, sgd"),
+        (changed("network", {"kind": "cnn", "kernel_size": 4}), "/network/kernel_size", "an odd integer", "odd"),
+        (changed("network", {"kind": "transformer", "width": 63}), "/network/width", "a multiple of 4", "4 heads"),
+        (changed("network/hidden", [60_000] * 2), "/network/hidden", HOLDS, "3,600,000,000 weights"),
+        (changed("reciep", "liquid"), "/reciep", "recipe", "did you mean 'recipe'?"),
         ({"recipe": "liqid"}, "/recipe", "liquid", "did you mean 'liquid'?"),
         ({"dataset": SPEC["dataset"], "network": SPEC["network"]}, "/learner", None, "required"),
     ],
