@@ -33,7 +33,7 @@ router = APIRouter(
     route_class=TaggedRoute,
 )
 
-AnyEntry = TypeVar("AnyEntry", bound=Entry)
+AnyEntry = TypeVar("AnyEntry", bound=Entry | VerdictEntry)
 Kind = Annotated[str, Path(max_length=200, description="as the list names it")]
 
 learner_entries = lru_cache(maxsize=1)(catalog.learners)
@@ -41,6 +41,7 @@ network_entries = lru_cache(maxsize=1)(catalog.networks)
 optimizer_entries = lru_cache(maxsize=1)(catalog.optimizers)
 diagnostic_entries = lru_cache(maxsize=1)(catalog.diagnostics)
 probe_entries = lru_cache(maxsize=1)(catalog.probes)
+verdict_entries = lru_cache(maxsize=1)(catalog.verdicts)
 recipe_entries = lru_cache(maxsize=1)(catalog.recipes)
 
 
@@ -119,7 +120,13 @@ def get_probe_kind(kind: Kind) -> Any:
 @router.get("/verdicts", operation_id="list_verdict_kinds", response_model=Page[VerdictEntry], responses=declared())
 def list_verdict_kinds() -> Any:
     """The faults that the service names in a job, root causes first."""
-    return Page[VerdictEntry](data=catalog.verdicts())
+    return Page[VerdictEntry](data=verdict_entries())
+
+
+@router.get("/verdicts/{kind}", operation_id="get_verdict_kind", response_model=VerdictEntry, responses=declared())
+def get_verdict_kind(kind: Kind) -> Any:
+    """One fault that the service names; `kind` is the `code` of such verdicts."""
+    return _named(verdict_entries(), kind)
 
 
 @router.get("/datasets", operation_id="list_datasets", response_model=Page[DatasetEntry], responses=declared())

@@ -165,3 +165,5 @@ def test_catalog_names_every_fault(http: TestClient) -> None:
     assert codes.index("lr_too_high") < codes.index("vanishing")
     assert all(entry["summary"] and entry["source"] for entry in entries)
     assert {code for entry in entries for code in entry["explains"]} <= set(codes)
+    assert http.get("/v1/verdicts/vanishing").json() == entries[codes.index("vanishing")]
+    assert http.get("/v1/verdicts/vanished").json()["errors"][0]["allowed"] == codes
