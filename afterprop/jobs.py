@@ -126,6 +126,16 @@ class Jobs:
         job: Job = self._transport.json("POST", path, body={"remedy": remedy}, headers=headers)
         return job
 
+    def probe(self, job_id: str, spec: Mapping[str, Any]) -> dict[str, Any]:
+        """Ask for a measurement of the job's weights, as ``{"kind": "sharpness"}``; the queued probe."""
+        headers = {"Idempotency-Key": new_key()}
+        probe: dict[str, Any] = self._transport.json("POST", f"{path_of(job_id)}/probes", body=spec, headers=headers)
+        return probe
+
+    def probes(self, job_id: str) -> Rows:
+        """What was asked for and what was measured, newest first."""
+        return self._data(f"{path_of(job_id)}/probes")
+
     def diagnostics(self, job_id: str) -> dict[str, Any]:
         """Per layer: norms, dead units, alignment with backprop; memory, energy, the cost of measuring."""
         summary: dict[str, Any] = self._transport.json("GET", f"{path_of(job_id)}/diagnostics")

@@ -1,8 +1,6 @@
 """Every probe of a job that has ended, asked for and read over HTTP alone."""
 
-import json
 import time
-import urllib.request
 from typing import Any
 
 import pytest
@@ -21,24 +19,17 @@ JOB: dict[str, Any] = {
 WITHIN_S = 90.0
 
 
-def answer(url: str, body: Any = None) -> Any:
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as response:
-        return json.load(response)
-
-
-def test_every_probe_of_a_job_is_measured(client: Client, service_url: str) -> None:
+def test_every_probe_of_a_job_is_measured(client: Client) -> None:
     job = client.jobs.wait(client.jobs.create(JOB)["id"])
     other = client.jobs.wait(client.jobs.create({**JOB, "learner": {"kind": "feedback_alignment"}})["id"])
-    url = f"{service_url}/v1/jobs/{job['id']}/probes"
     for kind in ("histogram", "sharpness", "hessian_trace", "effective_rank", "cka", "depth_utility"):
-        answer(url, {"kind": kind, "rows": 64, **({"job_id": other["id"]} if kind == "cka" else {})})
+        client.jobs.probe(job["id"], {"kind": kind, "rows": 64, **({"job_id": other["id"]} if kind == "cka" else {})})
     deadline = time.monotonic() + WITHIN_S
-    while any(probe["finished_at"] is None for probe in answer(url)["data"]):
-        assert time.monotonic() < deadline, answer(url)
+    while any(probe["finished_at"] is None for probe in client.jobs.probes(job["id"])):
+        assert time.monotonic() < deadline, client.jobs.probes(job["id"])
         time.sleep(0.1)
-    found = {probe["kind"]: probe for probe in answer(url)["data"]}
+    found = {probe["kind"]: probe for probe in client.jobs.probes(job["id"])}
+    assert len(found) == 6
     assert {kind: (probe["status"], probe["weights"]) for kind, probe in found.items()} == dict.fromkeys(
         found, ("done", "final")
     ), found
