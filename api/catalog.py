@@ -5,10 +5,12 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from specs.compatibility import compatible_learners, compatible_networks, kind_of
+from specs.architecture import Architecture
+from specs.compatibility import compatible_learners, compatible_networks, kind_of, refusals
 from specs.data_sources import BuiltinSpec, FileSpec, PublishedSpec, SyntheticSpec, known_signature
 from specs.diagnostics import DIAGNOSTIC_KINDS
 from specs.learners import LEARNER_SPECS
+from specs.learners.backprop import BackpropSpec
 from specs.networks import NETWORK_SPECS
 from specs.optimizers import OptimizerSpec, Update
 from specs.papers import Equivalence, Paper, PublishedResult, ReferenceResult
@@ -21,6 +23,8 @@ from specs.verdict_kinds import VERDICT_KINDS
 
 FILE_TYPES = (".csv", ".npz", ".parquet")
 MOST_FILES = 500
+FIRST_SETS = (BuiltinSpec(name="digits"), SyntheticSpec(name="event_xor"))
+"""Images, which are read as rows of features too, and sequences."""
 OPTIMIZER_SPECS: tuple[type[Update], ...] = get_args(get_args(OptimizerSpec)[0])
 
 
@@ -67,6 +71,7 @@ class NetworkEntry(Entry):
     layouts: list[str] = Field(description="vector, image or sequence")
     claims_that_do_not_hold: list[str] = Field(description="what is said of it and was not found, with sources")
     compatible_learners: list[str] = Field(description="kinds that train it, by default or as a refusal proposes")
+    example: dict[str, Any] = Field(description="a job that runs as it stands")
 
 
 class OptimizerEntry(Entry):
@@ -158,10 +163,18 @@ def networks() -> list[NetworkEntry]:
             layouts=sorted(network.layouts),
             claims_that_do_not_hold=list(network.claims_that_do_not_hold),
             compatible_learners=compatible_learners(network),
+            example=_first_job(network),
             fields=network.model_json_schema(),
         )
         for network in NETWORK_SPECS
     ]
+
+
+def _first_job(network: type[Architecture]) -> dict[str, Any]:
+    """The network as it is by default, on the first set of its layout, by backpropagation."""
+    dataset = next(one for one in FIRST_SETS if not refusals(BackpropSpec(), network(), signature=known_signature(one)))
+    sections = {"dataset": {"kind": dataset.kind, "name": dataset.name}, "network": {"kind": kind_of(network)}}
+    return {**sections, "learner": {"kind": "backprop"}, "training": {"epochs": 3}}
 
 
 def optimizers() -> list[OptimizerEntry]:
@@ -222,11 +235,12 @@ def verdicts() -> list[VerdictEntry]:
 
 
 def recipes() -> list[RecipeEntry]:
-    """All recipes."""
+    """All recipes. That of a rule has the rule's own title."""
+    titles = {kind_of(rule): rule.title for rule in LEARNER_SPECS}
     return [
         RecipeEntry(
             kind=recipe.name,
-            title=recipe.name.replace("_", " ").capitalize(),
+            title=titles.get(recipe.name, recipe.name.replace("_", " ").capitalize()),
             summary=recipe.description,
             paper=recipe.paper,
             spec=recipe.spec,

@@ -184,6 +184,19 @@ def test_retry_of_a_comparisons_job_does_not_stand_back_for_others(http: TestCli
     assert http.post(f"/v1/jobs/{of_comparison['id']}/retry").json()["priority"] == 0
 
 
+def test_example_of_every_network_is_taken_as_it_stands(http: TestClient) -> None:
+    for network in http.get("/v1/networks").json()["data"]:
+        answer = post(http, network["example"])
+        assert (answer.status_code, answer.json()["resolved_spec"]["network"]["kind"]) == (202, network["kind"])
+
+
+def test_recipe_of_a_rule_has_the_rules_title(http: TestClient) -> None:
+    titles = {recipe["kind"]: recipe["title"] for recipe in http.get("/v1/recipes").json()["data"]}
+    rules = {rule["kind"]: rule["title"] for rule in http.get("/v1/learners").json()["data"]}
+    assert rules.items() <= titles.items()
+    assert titles["lesson_dead_relu"] == "Lesson dead relu"
+
+
 def test_retry_without_a_patch_repeats_the_resolved_spec(http: TestClient) -> None:
     old = post(http).json()
     http.patch(f"/v1/jobs/{old['id']}", json={"name": "renamed"})
