@@ -48,7 +48,7 @@ def _arms(result: Comparison) -> Table:
         seconds = bill["inference"]["seconds_per_row"]
         table.add_row(
             Text(arm["name"], style="" if arm["role"] == "learner" else "dim"),
-            _spread(arm["mean"], arm["interval"]),
+            _spread(arm["mean"], _shown(arm["interval"], result["metric"])),
             _spread(difference["mean"], difference["interval"], signed=True) if difference else "",
             number(arm["adjusted"]["p"]) if arm.get("adjusted") else "",
             number(bill["training"]["training_s"]),
@@ -57,6 +57,11 @@ def _arms(result: Comparison) -> Table:
             Text((arm["decision"] or arm["role"]) + _divergence(arm)),
         )
     return table
+
+
+def _shown(interval: list[float] | None, metric: str) -> list[float] | None:
+    """A t interval of few seeds may leave what an accuracy can be."""
+    return [min(100.0, max(0.0, bound)) for bound in interval] if interval and metric == "accuracy" else interval
 
 
 def _divergence(arm: Comparison) -> str:

@@ -51,7 +51,7 @@ def content(comparison: ComparisonAnswer) -> dict[str, Any]:
             "Arms": len(comparison.arms),
             "Seeds": len(spec["seeds"]),
             "Budget": _budget(spec["training"]),
-            "Tuning": f"{spec['tuning']['trials']} trials each" if spec["tuning"] else "untuned",
+            "Tuning": f"{_counted(spec['tuning']['trials'], 'trials')} each" if spec["tuning"] else "untuned",
             "Margin": f"{spec['margin']:g}",
         },
         "power_text": _power(comparison.power),
@@ -100,7 +100,11 @@ def _network(spec: dict[str, Any]) -> str:
 
 def _budget(training: dict[str, Any]) -> str:
     budget = training["budget"]
-    return f"{budget['value']:g} {budget['kind']}" if budget else f"{training['epochs']} epochs"
+    return _counted(budget["value"], budget["kind"]) if budget else _counted(training["epochs"], "epochs")
+
+
+def _counted(number: float, things: str) -> str:
+    return f"{number:g} {things.removesuffix('s') if number == 1 else things}"
 
 
 def _power(power: dict[str, Any]) -> str:

@@ -43,6 +43,8 @@ def test_answered_comparison_shows_sentence_tables_and_charts(service: Service, 
     page.select_option("#pareto-select", "memory")
     page.wait_for_function("() => document.getElementById('pareto-chart').layout.xaxis.title.text.includes('bytes')")
     expect(page.locator("#progress")).to_be_hidden()
+    page.set_viewport_size({"width": 1280, "height": 900})
+    assert page.locator("[data-table=bill]").evaluate("place => place.scrollWidth <= place.clientWidth")
     watched.screenshot("comparison")
     watched.assert_clean()
 
@@ -61,6 +63,21 @@ def test_running_comparison_counts_its_jobs_and_can_be_cancelled(service: Servic
     page.reload()
     expect(page.locator("[data-table=result]")).to_have_text("Cancelled: there is no answer.")
     expect(page.locator("body")).not_to_contain_text("when the last job has ended")
+    watched.assert_clean()
+
+
+def test_interval_of_an_accuracy_stays_between_0_and_100(service: Service, watched: Watched) -> None:
+    def far_apart(arm: str, seed: int) -> float:
+        return 0.3 + 0.5 * seed
+
+    settings = Settings(state_dir=service.state_dir, broker_url=NO_BROKER)
+    comparison_id = lived_comparison.answered(
+        service.database, settings, far_apart, seeds=2, tuning=None, training={"epochs": 1}
+    )
+    watched.open(f"/comparisons/{comparison_id}")
+    expect(watched.page.locator("[data-table=result] tbody tr").first).to_contain_text("55.00 (0.00 to 100.00)")
+    expect(watched.page.locator(".facts")).to_contain_text("1 epoch")
+    expect(watched.page.locator(".facts")).not_to_contain_text("1 epochs")
     watched.assert_clean()
 
 

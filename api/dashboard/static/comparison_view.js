@@ -49,7 +49,7 @@ export async function drawComparison(plotly, root, comparison) {
   const accurate = result.metric === "accuracy";
   root.querySelector(".charts").classList.toggle("many", result.arms.length > MANY);
   await draw(plotly, root.querySelector("#pareto-chart"), {
-    traces: paretoTraces(result.arms, COSTS[cost][1]), xTitle: COSTS[cost][0], yTitle: accurate ? "test accuracy, points" : "minus error, per cent", scattered: true,
+    traces: paretoTraces(result.arms, COSTS[cost][1], accurate), xTitle: COSTS[cost][0], yTitle: accurate ? "test accuracy, points" : "minus error, per cent", scattered: true,
   });
   await draw(plotly, root.querySelector("#curve-chart"), {
     traces: curveTraces(result.arms, over), xTitle: OVER[over], yTitle: `validation ${accurate ? "accuracy" : "error"}`, logarithmic: !accurate,
@@ -77,10 +77,19 @@ function memoryCell({ activation_bytes: bytes, status, error }) {
   return status === "succeeded" ? size(bytes) : words(error?.kind ?? status);
 }
 
-function paretoTraces(arms, costOf) {
+function spreadOf(mean, interval) {
+  return interval ? { below: [mean - interval[0]], above: [interval[1] - mean] } : { below: [0], above: [0] };
+}
+
+/** A t interval of few seeds may leave what an accuracy can be. */
+function shownInterval(interval, accurate) {
+  return interval && accurate ? interval.map((bound) => Math.min(100, Math.max(0, bound))) : interval;
+}
+
+function paretoTraces(arms, costOf, accurate) {
   return arms.map((arm, index) => ({ arm, color: depthColor(index, arms.length), x: costOf(arm.bill) }))
     .filter(({ arm, x }) => x !== null && arm.mean !== null)
-    .map(({ arm, color, x }) => ({ name: words(arm.name), x: [x], y: [arm.mean], color, spread: [arm.interval ? arm.interval[1] - arm.mean : 0] }));
+    .map(({ arm, color, x }) => ({ name: words(arm.name), x: [x], y: [arm.mean], color, spread: spreadOf(arm.mean, shownInterval(arm.interval, accurate)) }));
 }
 
 function curveTraces(arms, over) {
@@ -93,14 +102,14 @@ function curveTraces(arms, over) {
 function resultTable({ arms, unit, metric, margin }) {
   const columns = [
     { title: "Arm" }, { title: "Role" },
-    { title: metric === "accuracy" ? "Test accuracy" : "Minus test error", number: true, note: "mean over seeds and its 95 % interval" },
+    { title: metric === "accuracy" ? "Test accuracy" : "Minus test error", number: true, note: `mean over seeds and its 95 % interval${metric === "accuracy" ? ", cut at 0 and 100" : ""}` },
     { title: "Difference", number: true, note: `to the reference, paired by seed, in ${unit}, and its 95 % interval, uncorrected` },
     { title: "p", number: true, note: "paired t test, two-sided, with Holm's correction over all arms that are tested" },
     { title: "Decision", note: `at 5 % over all arms together; the margin is ${margin} ${unit}` },
     { title: "Diverged", number: true },
   ];
   return { columns, rows: arms.map((arm) => [
-    words(arm.name), arm.role, spreadText(arm.mean, arm.interval), arm.difference ? spreadText(arm.difference.mean, arm.difference.interval, true) : "–",
+    words(arm.name), arm.role, spreadText(arm.mean, shownInterval(arm.interval, metric === "accuracy")), arm.difference ? spreadText(arm.difference.mean, arm.difference.interval, true) : "–",
     arm.adjusted ? figure(arm.adjusted.p) : "–", arm.decision ? DECISIONS[arm.decision] ?? words(arm.decision) : "reference", `${arm.diverged} of ${arm.runs}`,
   ]) };
 }

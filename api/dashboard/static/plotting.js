@@ -55,7 +55,7 @@ function plotted({ name, x, y, color, dash, markers, plain, spread, legendgroup,
   return {
     type: "scatter", mode: (markers || few) && !plain ? "lines+markers" : "lines", name, x, y, connectgaps: false, legendgroup, showlegend,
     line: { color, width: 1.7, dash }, marker: { size: spread ? 9 : few ? 5 : 4, color },
-    ...(spread ? { error_y: { type: "data", array: spread, color, thickness: 1.2, width: 3 } } : {}),
+    ...(spread ? { error_y: { type: "data", symmetric: false, array: spread.above, arrayminus: spread.below, color, thickness: 1.2, width: 3 } } : {}),
     hovertemplate: "%{y:.4g}<extra>%{fullData.name}</extra>",
   };
 }
