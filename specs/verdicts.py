@@ -22,8 +22,11 @@ Number = Annotated[float | None, BeforeValidator(_finite_or_null)]
 class Evidence(Spec):
     """The measurement that a finding stands on."""
 
-    quantity: str = Field(description="name of the series, or of what was measured")
-    value: Number = Field(description="as measured; null where it is not finite")
+    quantity: str = Field(description="name of the series that was judged, or of what was measured")
+    value: Number = Field(
+        description="what was held against the threshold: a value of the series, or the share, the ratio or the root "
+        "mean square that the verdict's kind makes of it; null where it is not finite"
+    )
     threshold: Number = Field(default=None, description="the rule's limit; null: none is needed")
     window: int = Field(default=1, ge=1, description="logged points that were judged")
     comparison: Literal["above", "below"] = Field(default="above", description="the side of the limit where faults are")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from specs.verdicts import Evidence
 from tests.worker_training.running import attempt, job
 from worker.attempt import case
 from worker.diagnostics.verdicts.history import Case, History, Track
@@ -32,6 +33,14 @@ def judged_case(fields: dict[str, Any], folder: Path) -> Case:
     return case(made.order.spec, made.order.signature, course.training, course.phases.running)
 
 
+def is_beyond(evidence: Evidence) -> bool:
+    """Whether the value is on the side of the threshold where the evidence says that faults are."""
+    if evidence.value is None or evidence.threshold is None:
+        return True
+    value, threshold = evidence.value, evidence.threshold
+    return value >= threshold if evidence.comparison == "above" else value <= threshold
+
+
 @pytest.mark.parametrize(("learner", "network"), PAIRS)
 def test_no_rule_fails_whatever_was_measured(learner: str, network: str, tmp_path: Path) -> None:
     subject = judged_case(job(learner, network), tmp_path)
@@ -52,6 +61,7 @@ def test_no_rule_fails_whatever_was_measured(learner: str, network: str, tmp_pat
             findings += len(found)
             for finding in found:
                 json.dumps(finding.model_dump(mode="json"), allow_nan=False)
+                assert is_beyond(finding.evidence), finding
     assert findings > 10
 
 

@@ -1,5 +1,6 @@
 """The scale of what goes into the network."""
 
+import math
 from collections.abc import Iterator
 from typing import ClassVar, Final
 
@@ -12,7 +13,8 @@ from worker.diagnostics.verdicts.verdict import VerdictRule
 LARGEST: Final = 10.0
 SMALLEST: Final = 0.02
 FARTHEST: Final = 3.0
-"""Means in deviations. Amazon SageMaker Debugger's CheckInputImages takes 0.2, which condemns images in [0, 1]."""
+"""Means in deviations, or as they are where rows deviate by less than 1. Amazon SageMaker Debugger's CheckInputImages
+takes 0.2, which condemns images in [0, 1]."""
 
 
 class InputScale(VerdictRule):
@@ -37,9 +39,15 @@ class InputScale(VerdictRule):
             yield self.found(
                 deviation, value=deviation.latest, threshold=LARGEST, remedies=(standard_inputs(),), numbers=numbers
             )
-        if abs(mean.latest) > FARTHEST * max(deviation.latest, 1.0):
+        farthest = FARTHEST * max(deviation.latest, 1.0)
+        if abs(mean.latest) > farthest:
             yield self.found(
-                mean, value=mean.latest, threshold=FARTHEST, remedies=(standard_inputs(),), numbers=numbers
+                mean,
+                value=mean.latest,
+                threshold=math.copysign(farthest, mean.latest),
+                comparison="above" if mean.latest > 0 else "below",
+                remedies=(standard_inputs(),),
+                numbers=numbers,
             )
         if deviation.latest < SMALLEST:
             yield self.found(

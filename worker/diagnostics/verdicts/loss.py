@@ -106,7 +106,8 @@ class Overfit(VerdictRule):
         if len(validation) < LEAST_EVALUATIONS or share_fallen(loss) < LEARNED:
             return None
         best_step, best = validation.lowest
-        if not min(validation.values(2)) > max(WORSE * best, best + MATTERS * loss.first[1]):
+        limit = max(WORSE * best, best + MATTERS * loss.first[1])
+        if not min(validation.values(2)) > limit:
             return None
         remedies = (
             replacing(
@@ -118,7 +119,7 @@ class Overfit(VerdictRule):
         return self.found(
             validation,
             value=validation.latest,
-            threshold=WORSE * best,
+            threshold=limit,
             window=2,
             remedies=remedies,
             numbers={"best": best, "best_step": float(best_step), "loss": recent(loss)},
