@@ -1,6 +1,7 @@
 """Memory that was not enough: how the job fails, and what would need less."""
 
 import re
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final
 
@@ -67,14 +68,7 @@ def verdict(error: Exception, spec: JobSpec, attempt: Attempt | None) -> Finding
 def _remedies(spec: JobSpec, attempt: Attempt | None) -> list[Remedy]:
     rows = _rows_at_once(spec, attempt)
     stored, held = _activation_bytes(attempt, rows)
-    smaller = [
-        replacing(
-            "Work through each batch in halves: the same gradient.",
-            {"/training/micro_batch_size": max(1, rows // 2)},
-            saving_bytes=None if stored is None else stored // 2,
-        ),
-        replacing("Halve the batch.", {"/training/batch_size": max(1, rows // 2)}),
-    ]
+    smaller = list(_fewer_rows(spec, rows, stored))
     if not spec.learner.crosses_blocks or spec.training.activation_checkpointing != "none":
         return smaller
     saving = None if stored is None or held is None else stored - held
@@ -84,21 +78,36 @@ def _remedies(spec: JobSpec, attempt: Attempt | None) -> list[Remedy]:
         saving_bytes=saving,
     )
     first = saving is None or stored is None or saving >= WORTH_ITS_TIME * stored
-    return [recompute, *smaller] if first else [smaller[0], recompute, *smaller[1:]]
+    return [recompute, *smaller] if first else [*smaller[:1], recompute, *smaller[1:]]
 
 
-def _rows_at_once(spec: JobSpec, attempt: Attempt | None) -> int:
+def _fewer_rows(spec: JobSpec, rows: int | None, stored: int | None) -> Iterator[Remedy]:
+    """Half as many rows at once. Below a micro-batch a smaller batch would save nothing."""
+    if rows is None or rows < 2:
+        return
+    parts = "batch" if spec.training.micro_batch_size is None else "micro-batch"
+    yield replacing(
+        f"Work through each {parts} in halves: the same gradient.",
+        {"/training/micro_batch_size": rows // 2},
+        saving_bytes=None if stored is None else stored // 2,
+    )
+    if spec.training.micro_batch_size is None:
+        yield replacing("Halve the batch.", {"/training/batch_size": rows // 2})
+
+
+def _rows_at_once(spec: JobSpec, attempt: Attempt | None) -> int | None:
+    """None where the batch is all rows, and there was no memory to see how many these are."""
     training = spec.training
     if training.micro_batch_size is not None:
         return training.micro_batch_size
     if training.batch_size != "full":
         return training.batch_size
-    return 1 if attempt is None else len(attempt.loop.course.batches.rows)
+    return None if attempt is None else len(attempt.loop.course.batches.rows)
 
 
-def _activation_bytes(attempt: Attempt | None, rows: int) -> tuple[int | None, int | None]:
+def _activation_bytes(attempt: Attempt | None, rows: int | None) -> tuple[int | None, int | None]:
     """What the blocks store for a pass of so many rows, without checkpointing and with the lightest one."""
-    if attempt is None:
+    if attempt is None or rows is None:
         return None, None
     with suppress(MemoryError, RuntimeError):  # there may be no memory left to measure in
         return attempt.loop.course.training.network.activation_bytes(rows)

@@ -80,6 +80,19 @@ def test_rule_that_stores_no_chain_is_not_told_to_recompute_one(tmp_path: Path) 
     ]
 
 
+def test_smaller_batch_is_not_named_where_micro_batches_are_what_is_stored(tmp_path: Path) -> None:
+    made, error = starved({**DEEP, "training": {**DEEP["training"], "micro_batch_size": 50}}, tmp_path)
+    finding = out_of_memory.verdict(error, made.order.spec, made)
+    changes = {remedy.patch[0]["path"]: remedy.patch[0]["value"] for remedy in finding.remedies}
+    assert changes == {"/training/activation_checkpointing": "auto", "/training/micro_batch_size": 25}
+
+
+def test_nothing_is_said_of_rows_that_were_never_counted(tmp_path: Path) -> None:
+    spec = JobSpec.model_validate({**DEEP, "training": {**DEEP["training"], "batch_size": "full"}})
+    paths = [remedy.patch[0]["path"] for remedy in out_of_memory.verdict(MemoryError(), spec, None).remedies]
+    assert paths == ["/training/activation_checkpointing"]
+
+
 def test_job_that_could_not_even_be_built_has_its_verdict(tmp_path: Path) -> None:
     spec = attempt(DEEP, tmp_path).order.spec
     finding = out_of_memory.verdict(MemoryError(), spec, None)
