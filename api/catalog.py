@@ -54,7 +54,10 @@ class LearnerEntry(Entry):
     hands_error: bool = Field(description="whether it can hand the error of its input to a segment below")
     memory_class: str
     cost_class: str = Field(description="work of a step, against backpropagation")
-    quantities: dict[str, str] = Field(description="what its updates report of themselves: series -> unit")
+    quantities: dict[str, str] = Field(
+        description="what its updates report of themselves: series -> unit; of several of a kind (denoisers) each is a "
+        "series too, with its number behind the name"
+    )
     equivalent_to: list[Equivalence] = Field(description="settings that make it another rule: controls")
     claims_that_do_not_hold: list[str] = Field(description="what is said of it and was not found, with sources")
     published_result: PublishedResult | None = Field(description="a figure from the literature")

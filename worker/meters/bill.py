@@ -147,8 +147,8 @@ class Bill:
         self.memory.load_state_dict(state["memory"])
         self.activation_bytes = state["activation_bytes"]
         self.live_bytes = state["live_bytes"]
-        self._activations_by_layer = state.get("activation_bytes_by_layer", {})
-        self.gradient_bytes = state.get("gradient_bytes")
+        self._activations_by_layer = state["activation_bytes_by_layer"]
+        self.gradient_bytes = state["gradient_bytes"]
         self.forwards, self.backwards = state["forwards"], state["backwards"]
         self._steps, self._first_step_s = state["steps"], state["first_step_s"]
         self.early = None if state["early"] is None else Early(**state["early"])
