@@ -75,8 +75,8 @@ class Rule(Spec, ABC):
     compute_class: ClassVar[str]
     example: ClassVar[JobBody]
     quantities: ClassVar[dict[str, str]] = {}
-    """What its updates report of themselves: name of the series -> unit. Of several of a kind each is a series too, with
-    its number behind the name."""
+    """What its updates report of themselves: name of the series -> unit. Of several of a kind each is a series too,
+    with its number behind the name."""
     variants: ClassVar[tuple[JobBody, ...]] = ()
     """Fields over the defaults that change what is computed: the contract tests train each of them too."""
     published_result: ClassVar[PublishedResult | None] = None

@@ -65,6 +65,20 @@ def test_no_rule_fails_whatever_was_measured(learner: str, network: str, tmp_pat
     assert findings > 10
 
 
+def test_evidence_names_the_larger_of_two_limits_on_the_side_that_was_left(tmp_path: Path) -> None:
+    history = History(judged_case(job("backprop", "mlp"), tmp_path))
+    history.extend("input_mean", None, "train", [1], [-400.0])
+    history.extend("input_std", None, "train", [1], [2.0])
+    history.extend("loss", None, "train", [1, 2, 3, 4], [2.0, 0.1, 0.1, 0.1])
+    history.extend("loss", None, "validation", [1, 2, 3, 4], [1.0, 0.001, 0.5, 0.4])
+    history.advance(4)
+    rules = [rule for rule in all_rules() if rule.unfit(history.case) is None]
+    found = {rule.code: finding.evidence for rule in rules if (finding := rule.judge(history)) is not None}
+    scale, overfit = found["input_scale"], found["overfit"]
+    assert (scale.value, scale.threshold, scale.comparison) == (-400.0, -6.0, "below")
+    assert (overfit.value, overfit.threshold, overfit.comparison) == (0.4, pytest.approx(0.201), "above")
+
+
 def test_rule_that_does_not_apply_says_why(tmp_path: Path) -> None:
     subject = judged_case(job("backprop", "mlp"), tmp_path)
     reasons = {rule.code: rule.unfit(subject) for rule in all_rules()}
