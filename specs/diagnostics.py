@@ -1,6 +1,6 @@
 """Diagnostics: what is measured while a job trains, how often, and what it may cost."""
 
-from typing import Annotated, ClassVar, Final, Literal
+from typing import ClassVar, Final, Literal
 
 from pydantic import Field
 
@@ -160,20 +160,6 @@ class OwnQuantitiesSpec(DiagnosticKindSpec):
     kind: Literal["own_quantities"] = "own_quantities"
 
 
-DiagnosticKind = Annotated[
-    NormsSpec
-    | ClippingSpec
-    | NonfiniteSpec
-    | ActivationsSpec
-    | AlignmentSpec
-    | SignalOverTimeSpec
-    | TimeConstantsSpec
-    | RowGradientsSpec
-    | GradientHistogramSpec
-    | ThroughputSpec
-    | OwnQuantitiesSpec,
-    Field(discriminator="kind"),
-]
 DIAGNOSTIC_KINDS: tuple[type[DiagnosticKindSpec], ...] = (
     NormsSpec,
     ClippingSpec,

@@ -12,8 +12,6 @@ from specs.training import MAX_STEPS
 if TYPE_CHECKING:
     from specs.rule import Rule
 
-COUNTED = ("epochs", "steps")
-
 
 class PhaseEnd(Spec):
     """When the next phase begins, counted from the beginning of this one."""
