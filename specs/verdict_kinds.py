@@ -34,7 +34,8 @@ class VerdictKind(NamedTuple):
 
     Its rule is class ``LrTooHigh`` (the code, in capitals) of ``worker/diagnostics/verdicts/<family>.py``; without a
     family it is found where training ends, not by a rule. ``explains``: codes that are its symptoms where both are
-    found.
+    found. ``late``: its first step is when its rule could tell, since it reads rare probes or waits, and not when the
+    fault began.
     """
 
     code: VerdictCode
@@ -42,6 +43,7 @@ class VerdictKind(NamedTuple):
     summary: str
     source: str
     explains: frozenset[VerdictCode] = frozenset()
+    late: bool = False
 
 
 def codes(text: str) -> frozenset[VerdictCode]:
@@ -147,6 +149,7 @@ VERDICT_KINDS: tuple[VerdictKind, ...] = (
         "Most units of a layer are zero on every row.",
         "share after Amazon SageMaker Debugger's DeadRelu, raised on half of the fault suite",
         codes("vanishing lr_too_low misaligned plateau"),
+        late=True,
     ),
     VerdictKind(
         "saturated",
@@ -154,6 +157,7 @@ VERDICT_KINDS: tuple[VerdictKind, ...] = (
         "Most answers of a layer are where its nonlinearity is flat.",
         "Amazon SageMaker Debugger's SaturatedActivation",
         codes("vanishing misaligned plateau"),
+        late=True,
     ),
     VerdictKind(
         "vanishing",
@@ -168,6 +172,7 @@ VERDICT_KINDS: tuple[VerdictKind, ...] = (
         "Too few directions are tried for a step to point along the gradient, and the loss stays.",
         "the expected cosine of a correct estimate; limit set here",
         codes("misaligned plateau"),
+        late=True,
     ),
     VerdictKind(
         "misaligned",
@@ -175,6 +180,7 @@ VERDICT_KINDS: tuple[VerdictKind, ...] = (
         "A layer's steps point against the gradient at probe after probe.",
         "Lillicrap et al. 2016: within 90 degrees of the gradient",
         codes("diverged plateau"),
+        late=True,
     ),
     VerdictKind(
         "grad_spike",
@@ -234,19 +240,22 @@ AnyFound = TypeVar("AnyFound", bound=Found)
 def root_causes_first(found: Sequence[AnyFound]) -> list[tuple[AnyFound, str | None]]:
     """Verdicts of one job in the order to read them, each with the code of the one that explains it, if any does.
 
-    A cause explains a symptom that did not end before the cause began. Ties keep the order given.
+    A cause does not begin after what it explains; one that is told late must only have begun before that ended. Ties
+    keep the order given.
     """
     explained = [(each, _cause(each, found)) for each in found]
     return sorted(explained, key=lambda pair: (pair[1] is not None, _place(pair[0].code), pair[0].first_step))
 
 
 def _cause(symptom: Found, found: Sequence[Found]) -> str | None:
-    causes = [
-        each.code
-        for each in found
-        if each.code in KIND_OF and symptom.code in KIND_OF[each.code].explains and each.first_step <= symptom.last_step
-    ]
+    causes = [each.code for each in found if each.code in KIND_OF and _explains(each, symptom)]
     return min(causes, key=_place, default=None)
+
+
+def _explains(cause: Found, symptom: Found) -> bool:
+    kind = KIND_OF[cause.code]
+    known_by = symptom.last_step if kind.late else symptom.first_step
+    return symptom.code in kind.explains and cause.first_step <= known_by
 
 
 def _place(code: str) -> int:

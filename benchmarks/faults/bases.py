@@ -83,6 +83,7 @@ BACKPROP: dict[str, Body] = {
     "backprop own rows": job("backprop", mlp(32, 32), adam(0.005), OWN_ROWS, batch_size=32),
     "backprop own rows sgd": job("backprop", mlp(32, 32), sgd(0.1), OWN_ROWS, batch_size=32),
     "backprop own rows momentum": job("backprop", mlp(32, 32), sgd(0.1, 0.9), OWN_ROWS, batch_size=32),
+    "backprop small sgd": job("backprop", mlp(32, 32), sgd(0.1)),
     "backprop parity": job("backprop", mlp(32), adam(0.01), PARITY),
 }
 
@@ -132,6 +133,10 @@ OTHERS: dict[str, Body] = {
     ),
     "forward_gradient": job("forward_gradient", mlp(32), adam(0.003)),
     "forward_gradient guesses": job({"kind": "forward_gradient", "guess": "local"}, mlp(64, 64), adam(0.003)),
+    "forward_gradient resnet": job(
+        "forward_gradient", {"kind": "resnet", "channels": [8, 16], "blocks_per_stage": 1}, adam(0.003), steps=120
+    ),
+    "forward_gradient cnn": job("forward_gradient", {"kind": "cnn", "channels": [8, 16]}, adam(0.003), steps=120),
     "evolution_strategies": job(DENSE, mlp(16), adam(0.01)),
     "evolution_strategies low rank": job(LOW_RANK, mlp(32), adam(0.01)),
     "mezo": job(MEZO, mlp(16), sgd(0.03), steps=300),

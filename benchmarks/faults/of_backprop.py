@@ -96,6 +96,16 @@ UNITS = (
     Fault("backprop relu adam", "rate 0.3", rate(0.3), ("dead_units", "lr_too_high")),
     Fault("backprop cnn", "rate 0.5", rate(0.5), ("dead_units", "lr_too_high")),
     Fault("backprop deep relu", "rate 2", rate(2.0), ("dead_units", "lr_too_high")),
+    Fault("backprop small sgd", "rate 5", rate(5.0), ("dead_units", "lr_too_high")),
+    Fault(
+        "backprop small sgd",
+        "rate 5, seldom measured",
+        {**rate(5.0), "diagnostics": {"every_steps": 40, "alignment_every_steps": 40}},
+        ("dead_units",),
+        BLOCKS,
+        40,
+    ),
+    Fault("backprop small sgd", "zero weights", {"network": {"init": "zeros"}}, ("vanishing", "dead_units"), BLOCKS),
     Fault("backprop spiking", "threshold 1000", {"network": {"threshold": 1000.0}}, ("dead_units",), BLOCKS),
 )
 

@@ -87,6 +87,7 @@ GRADIENT_FREE = (
         LATER,
     ),
     Fault("forward_gradient guesses", "rate 1", rate(1.0), TOO_HIGH),
+    Fault("forward_gradient resnet", "rate 1", rate(1.0), TOO_HIGH),
     Fault(
         "evolution_strategies", "scale below precision", learner(perturbation_scale=1e-8), ("signal_below_precision",)
     ),

@@ -21,6 +21,7 @@ NAMED = [
     "backprop relu sgd/rate 20",
     "backprop relu sgd/clipped to 1e-6",
     "backprop relu sgd/step units",
+    "backprop small sgd/rate 5, seldom measured",
     "backprop own rows sgd/tiny features",
     "equilibrium_propagation/nudge below precision",
     "soft_hebb/blocks race",

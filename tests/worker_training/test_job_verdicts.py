@@ -122,17 +122,25 @@ def test_every_declared_verdict_has_a_rule_where_its_kind_says_so() -> None:
     assert all(rule.needs for rule in all_rules())
 
 
-def test_root_cause_comes_first_and_explains_only_what_did_not_end_before_it() -> None:
-    def finding(code: str, first: int, last: int) -> Finding:
-        evidence = Evidence(quantity="x", value=1.0)
-        return Finding.model_validate(
-            {"code": code, "severity": "error", "first_step": first, "last_step": last, "evidence": evidence}
-        )
+def finding(code: str, first: int, last: int) -> Finding:
+    evidence = Evidence(quantity="x", value=1.0)
+    return Finding.model_validate(
+        {"code": code, "severity": "error", "first_step": first, "last_step": last, "evidence": evidence}
+    )
 
-    vanishing, rate = finding("vanishing", 1, 40), finding("lr_too_high", 5, 5)
+
+def test_root_cause_comes_first_and_explains_nothing_that_began_before_it() -> None:
+    vanishing, rate = finding("vanishing", 5, 40), finding("lr_too_high", 5, 5)
     assert root_causes_first([vanishing, rate]) == [(rate, None), (vanishing, "lr_too_high")]
-    earlier = finding("vanishing", 1, 4)
+    earlier = finding("vanishing", 1, 40)
     assert root_causes_first([earlier, rate]) == [(rate, None), (earlier, None)]
+
+
+def test_cause_that_is_seen_at_rare_probes_explains_what_had_not_ended() -> None:
+    dead, vanishing = finding("dead_units", 30, 60), finding("vanishing", 10, 60)
+    assert root_causes_first([vanishing, dead]) == [(dead, None), (vanishing, "dead_units")]
+    ended = finding("vanishing", 10, 20)
+    assert root_causes_first([ended, dead]) == [(dead, None), (ended, None)]
 
 
 def test_remedy_that_would_not_be_admitted_is_not_offered(tmp_path: Path) -> None:

@@ -5,10 +5,13 @@ from typing import ClassVar, Final
 from specs.verdict_kinds import VerdictCode
 from specs.verdicts import Finding, Remedy, replacing
 from worker.diagnostics.verdicts.history import Case, History, Track
+from worker.diagnostics.verdicts.measures import is_mostly_noise
 from worker.diagnostics.verdicts.remedies import other_rate
 from worker.diagnostics.verdicts.verdict import VerdictRule
 
 PROBES: Final = 5
+PROBES_OF_NOISE: Final = 10
+"""Of estimates along random directions: a layer of few weights points anywhere at a single probe."""
 UPHILL: Final = -0.2
 """Cosine averaged over probes. Beyond 90 degrees a step raises the loss (Lillicrap et al. 2016); rules that never see
 the error stay a little beyond in runs that go well."""
@@ -30,27 +33,29 @@ class Misaligned(VerdictRule):
         """Names the layer that points farthest away."""
         if history.share_done < NOT_YET:
             return None
-        tracks = [
-            track
+        probes = PROBES_OF_NOISE if is_mostly_noise(history.case) else PROBES
+        averages = [
+            (average(track, probes), track)
             for track in history.by_layer("alignment_cosine").values()
-            if len(track) >= PROBES and average(track) < UPHILL
+            if len(track) >= probes
         ]
-        if not tracks:
+        found = [(value, track) for value, track in averages if value < UPHILL]
+        if not found:
             return None
-        worst = min(tracks, key=lambda track: average(track))
+        value, worst = min(found, key=lambda each: each[0])
         return self.found(
             worst,
-            value=average(worst),
+            value=value,
             threshold=UPHILL,
-            window=PROBES,
+            window=probes,
             comparison="below",
             remedies=tuple(_truer(history.case)),
         )
 
 
-def average(cosine: Track) -> float:
+def average(cosine: Track, probes: int) -> float:
     """Over the last probes; NaN where they hold one, or infinities of both signs."""
-    return sum(cosine.values(PROBES)) / PROBES
+    return sum(cosine.values(probes)) / probes
 
 
 def _truer(case: Case) -> list[Remedy]:

@@ -8,14 +8,12 @@ from specs.optimizers import ConstantSchedule
 from specs.verdict_kinds import VerdictCode
 from specs.verdicts import Finding, Remedy, replacing
 from worker.diagnostics.verdicts.history import WINDOW, History, Track
-from worker.diagnostics.verdicts.measures import CONFIRMED, recent, share_fallen
+from worker.diagnostics.verdicts.measures import CONFIRMED, SHAKEN, recent, share_fallen, starts_at_zero
 from worker.diagnostics.verdicts.remedies import clipping, other_rate, rate_for, usual_scale
 from worker.diagnostics.verdicts.verdict import VerdictRule
 
 REPLACED: Final = 0.8
 """A single step that is as large as the weights: what training began with is gone."""
-SHAKEN: Final = 0.25
-"""250 times the 1e-3 of the CS231n notes; momentum may reach 0.16 in runs that end well."""
 FIRST_POINTS: Final = 5
 UNMOVED: Final = 2e-5
 """A fiftieth of the same 1e-3."""
@@ -26,14 +24,14 @@ class LrTooHigh(VerdictRule):
     """In the first logged points a step of some layer is as large as its weights, or the median step a good part."""
 
     code: ClassVar[VerdictCode] = "lr_too_high"
-    needs: ClassVar[frozenset[str]] = frozenset({"update_ratio"})
+    needs: ClassVar[frozenset[str]] = frozenset({"update_ratio", "weight_norm"})
 
     def judge(self, history: History) -> Finding | None:
-        """The layer whose steps are the largest, against its weights."""
+        """The layer whose steps are the largest, against its weights. Of weights that start at zero any step is."""
         found = [
             (value, limit, track)
-            for track in history.by_layer("update_ratio").values()
-            if track.count <= FIRST_POINTS
+            for layer, track in history.by_layer("update_ratio").items()
+            if track.count <= FIRST_POINTS and not starts_at_zero(history, layer)
             for value, limit in _excess(track)
         ]
         if not found:

@@ -1,13 +1,21 @@
 """The course of the loss."""
 
 import math
+from collections.abc import Iterator
 from typing import ClassVar, Final
 
 from specs.verdict_kinds import VerdictCode
-from specs.verdicts import Finding, replacing
+from specs.verdicts import Finding, Remedy, replacing
 from worker.diagnostics.verdicts.history import WINDOW, Case, History
-from worker.diagnostics.verdicts.measures import chance_loss, is_falling, recent, share_fallen
-from worker.diagnostics.verdicts.remedies import better_signal, other_rate
+from worker.diagnostics.verdicts.measures import (
+    SHAKEN,
+    chance_loss,
+    is_falling,
+    largest_ratio,
+    recent,
+    share_fallen,
+)
+from worker.diagnostics.verdicts.remedies import better_signal, good_ratio, other_rate, slower
 from worker.diagnostics.verdicts.verdict import VerdictRule
 
 FAR_FROM_CHANCE: Final = 3.0
@@ -76,7 +84,7 @@ class Plateau(VerdictRule):
     """A good part of the budget is spent, and the loss is where it began."""
 
     code: ClassVar[VerdictCode] = "plateau"
-    needs: ClassVar[frozenset[str]] = frozenset({"loss"})
+    needs: ClassVar[frozenset[str]] = frozenset({"loss", "update_ratio", "weight_norm"})
 
     def judge(self, history: History) -> Finding | None:
         loss = history.track("loss")
@@ -84,13 +92,24 @@ class Plateau(VerdictRule):
             return None
         if share_fallen(loss) > STUCK or is_falling(loss):
             return None
-        remedies = (
-            *better_signal(history.case),
-            other_rate(history.case, "Raise the learning rate tenfold.", 10 * history.case.learning_rate),
-        )
         return self.found(
-            loss, value=share_fallen(loss), threshold=STUCK, window=WINDOW, comparison="below", remedies=remedies
+            loss,
+            value=share_fallen(loss),
+            threshold=STUCK,
+            window=WINDOW,
+            comparison="below",
+            remedies=tuple(_off_the_plateau(history)),
         )
+
+
+def _off_the_plateau(history: History) -> Iterator[Remedy]:
+    """A larger rate only where steps were seen to be small; where they were large, a smaller one before anything."""
+    case, ratio = history.case, largest_ratio(history)
+    if ratio > SHAKEN:
+        yield slower(history)
+    yield from better_signal(case)
+    if ratio < good_ratio(case):
+        yield other_rate(case, "Raise the learning rate tenfold.", 10 * case.learning_rate)
 
 
 class Overfit(VerdictRule):

@@ -8,7 +8,7 @@ from typing import ClassVar, Final
 from specs.verdict_kinds import VerdictCode
 from specs.verdicts import Finding, Remedy, replacing
 from worker.diagnostics.verdicts.history import KEPT, WINDOW, Case, History
-from worker.diagnostics.verdicts.measures import CONFIRMED, largest, root_mean_squares
+from worker.diagnostics.verdicts.measures import CONFIRMED, is_mostly_noise, largest, root_mean_squares
 from worker.diagnostics.verdicts.remedies import better_signal, clipping, usual_scale
 from worker.diagnostics.verdicts.verdict import VerdictRule
 
@@ -18,7 +18,8 @@ DECAYED: Final = 1e-6
 """The same where inference carries the signal: it decays from block to block in runs that go well too (Goemaere et al.
 2025, arXiv 2505.20137)."""
 NOTHING: Final = 1e-10
-"""The same for rules whose layers have losses of their own: only a signal that is gone is a fault there."""
+"""The same for rules whose layers have losses of their own, or whose estimates are mostly noise: only a signal that is
+gone is a fault there."""
 NOTHING_LEFT: Final = 1e-7
 """Amazon SageMaker Debugger's limit on the mean absolute gradient."""
 EXPLODED: Final = 100.0
@@ -77,7 +78,7 @@ class Vanishing(VerdictRule):
 
 
 def _limit(case: Case) -> float:
-    if case.rule.exactness == "own_objective":
+    if case.rule.exactness == "own_objective" or is_mostly_noise(case):
         return NOTHING
     return DECAYED if hasattr(case.rule, "inference_steps") else VANISHED
 
@@ -98,6 +99,10 @@ class Exploding(VerdictRule):
 
     code: ClassVar[VerdictCode] = "exploding"
     needs: ClassVar[frozenset[str]] = frozenset({"grad_norm", "update_ratio"})
+
+    def unfit(self, case: Case) -> str | None:
+        """The size of an estimate along random directions is the directions' own."""
+        return "estimate_is_mostly_noise" if is_mostly_noise(case) else None
 
     def judge(self, history: History) -> Finding | None:
         """Gradients that grew after a step replaced the weights are not judged: that step is the fault."""
