@@ -27,13 +27,17 @@ def create_once(
     request_sha256: str,
     make: Callable[[Session], Made],
     read: Callable[[Session, str], BaseModel],
+    known: Callable[[Session], str | None] | None = None,
 ) -> Response:
     """202 with what ``make`` made; 200 with what an earlier request with the same key and body made.
 
-    ``read`` gives the answer for an id; ``at`` is the address of the collection.
+    ``read`` gives the answer for an id; ``at`` is the address of the collection. ``known`` gives the id of what makes
+    another one pointless, whatever its key: that is the answer then, as if it were a repeat.
     """
     with door.database.writing.begin() as session:
         earlier = idempotency.begin(session, key, request_sha256=request_sha256) if key else None
+        if earlier is None and known is not None and (earlier := known(session)) is not None and key:
+            idempotency.finish(session, key, job_id=earlier)
         if earlier is not None:
             return _answer(read(session, earlier), f"{at}/{earlier}", replayed=True)
         made = make(session)

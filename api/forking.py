@@ -26,8 +26,10 @@ def forked(
     key: str | None,
     request_sha256: str,
     also: Callable[[Session, Job], None] | None = None,
+    known: Callable[[Session], str | None] | None = None,
 ) -> Response:
-    """202 with the new job. ``operations`` is the patch as it was sent; ``also`` runs in the transaction.
+    """202 with the new job. ``operations`` is the patch as it was sent; ``also`` runs in the transaction, and so does
+    ``known``, which may name the fork that stands already.
 
     It waits at the old one's priority, unless that one was a comparison's: these stand back for jobs of their own.
     """
@@ -46,6 +48,7 @@ def forked(
         patch=operations,
         priority=priority,
         also=also,
+        known=known,
     )
 
 

@@ -26,8 +26,9 @@ def submit(
     patch: Sequence[dict[str, Any]] | None = None,
     priority: int = 0,
     also: Callable[[Session, Job], None] | None = None,
+    known: Callable[[Session], str | None] | None = None,
 ) -> Response:
-    """202 with the new job; 200 with the job of an earlier request with the same key and body.
+    """202 with the new job; 200 with the job of an earlier request with the same key and body, or with the ``known``.
 
     ``also`` writes what else belongs to the new job, in its transaction.
     """
@@ -55,6 +56,7 @@ def submit(
         request_sha256=request_sha256,
         make=make,
         read=lambda session, job_id: queued_answer(session, jobs.get(session, job_id), door),
+        known=known,
     )
 
 

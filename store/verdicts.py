@@ -66,6 +66,22 @@ def applied(session: Session, verdict_id: str, *, job_id: str, remedy: int) -> N
     session.add(Application(verdict_id=verdict_id, job_id=job_id, remedy=remedy, created_at=now))
 
 
+def standing_fork(session: Session, verdict_id: str, *, remedy: int) -> str | None:
+    """The newest fork with this remedy that can still tell, or has told, whether it helps: not deleted, not cancelled.
+
+    The verdict's row is locked, so of two requests at once the second one sees the fork of the first.
+    """
+    session.execute(select(Verdict.id).where(Verdict.id == verdict_id).with_for_update())
+    query = (
+        select(Job.id)
+        .join(Application, Application.job_id == Job.id)
+        .where(Application.verdict_id == verdict_id, Application.remedy == remedy)
+        .where(Job.status.not_in(["cancelling", "cancelled", "expired"]))
+        .order_by(Application.created_at.desc(), Application.job_id.desc())
+    )
+    return session.scalars(query.limit(1)).one_or_none()
+
+
 def applications(session: Session, verdict_ids: Collection[str]) -> dict[str, list[tuple[Application, Job | None]]]:
     """The forks of each verdict, oldest first, with their jobs where these still stand."""
     found: dict[str, list[tuple[Application, Job | None]]] = {verdict_id: [] for verdict_id in verdict_ids}

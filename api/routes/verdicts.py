@@ -80,7 +80,10 @@ def apply_verdict(
     key: IdempotencyKeyDep,
     posted: Annotated[tuple[ApplyRequest, str], Depends(_posted_request)],
 ) -> Any:
-    """A new job with the remedy applied, as `retry` makes one; the verdict then says whether the remedy helped."""
+    """A new job with the remedy applied, as `retry` makes one; the verdict then says whether the remedy helped.
+
+    While a fork with this remedy stands, another one would be the same job: a repeat is answered with that fork, 200.
+    """
     wanted, request_sha256 = posted
     with door.database.reading() as session:
         jobs.get(session, job_id)
@@ -101,6 +104,7 @@ def apply_verdict(
         key=key,
         request_sha256=request_sha256,
         also=note,
+        known=lambda session: verdicts.standing_fork(session, verdict_id, remedy=wanted.remedy),
     )
 
 
