@@ -1,39 +1,18 @@
 """Verdicts as answers: root causes first, and what became of the forks that tried a remedy."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
 from api.answers import Page, Time
+from api.remedy_outcomes import AppliedAnswer, applied_answer
 from api.rows import rfc3339
 from specs.verdict_kinds import KIND_OF, root_causes_first
 from specs.verdicts import Evidence, Remedy
 from store import verdicts
 from store.tables import Job
-from store.verdict_tables import Application, Verdict
-
-_JUDGED_SPLITS = ("validation", "train")
-
-
-class AppliedAnswer(BaseModel):
-    """A fork with a remedy, and whether the remedy helped."""
-
-    job_id: str
-    remedy: int = Field(description="place in `remedies`")
-    created_at: Time
-    status: str | None = Field(description="of the fork; null: it was deleted")
-    helped: bool | None = Field(
-        description="the fork succeeded without this verdict, and its loss is not higher; null: cannot be told"
-    )
-    reason: str | None = Field(
-        description="why that cannot be told: fork_deleted, fork_not_ended, fork_cancelled, fork_expired"
-    )
-    verdict_gone: bool | None = Field(description="whether the fork has no verdict of this code")
-    split: str | None = Field(description="split of the losses")
-    loss_before: float | None = Field(description="of this job; null: it has none that is finite")
-    loss_after: float | None = Field(description="of the fork")
+from store.verdict_tables import Verdict
 
 
 class VerdictAnswer(BaseModel):
@@ -83,7 +62,7 @@ def _answers(session: Session, job: Job, rows: Sequence[Verdict]) -> list[Verdic
     answers = []
     for row, cause in root_causes_first(rows):
         applied = [
-            _applied(application, job, fork, gone=fork is not None and row.code not in codes[fork.id])
+            applied_answer(session, application, job, fork, gone=fork is not None and row.code not in codes[fork.id])
             for application, fork in tried[row.id]
         ]
         answers.append(_answer(row, cause, applied))
@@ -109,44 +88,3 @@ def _answer(row: Verdict, cause: str | None, applied: list[AppliedAnswer]) -> Ve
         created_at=rfc3339(row.created_at),
         applied=applied,
     )
-
-
-def _applied(application: Application, job: Job, fork: Job | None, *, gone: bool) -> AppliedAnswer:
-    split, before, after = _losses(job, fork)
-    ended = fork is not None and fork.status == "succeeded"
-    helped: bool | None = None
-    if ended:
-        helped = gone and after is not None and (before is None or after <= before)
-    elif fork is not None and fork.status == "failed":
-        helped = False
-    return AppliedAnswer(
-        job_id=application.job_id,
-        remedy=application.remedy,
-        created_at=rfc3339(application.created_at),
-        status=None if fork is None else fork.status,
-        helped=helped,
-        reason=None if helped is not None else _untold(fork),
-        verdict_gone=gone if ended else None,
-        split=split,
-        loss_before=before,
-        loss_after=after,
-    )
-
-
-def _untold(fork: Job | None) -> str:
-    if fork is None:
-        return "fork_deleted"
-    return "fork_not_ended" if fork.phase != "terminal" else f"fork_{fork.status}"
-
-
-def _losses(job: Job, fork: Job | None) -> tuple[str | None, float | None, float | None]:
-    """The split that tells most of what the fork has, and both losses on it."""
-    after = _metrics(fork)
-    for split in _JUDGED_SPLITS:
-        if "loss" in after.get(split, {}):
-            return split, _metrics(job).get(split, {}).get("loss"), after[split]["loss"]
-    return None, None, None
-
-
-def _metrics(job: Job | None) -> dict[str, dict[str, Any]]:
-    return {} if job is None or job.result is None else job.result.get("metrics", {})

@@ -6,9 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from api.dashboard.formats import figure, size, words
-from api.verdict_answers import AppliedAnswer, VerdictAnswer
+from api.remedy_outcomes import AppliedAnswer
+from api.verdict_answers import VerdictAnswer
 
-REASONS = {"fork_not_ended": "has not ended yet", "fork_deleted": "was deleted"}
+REASONS = {
+    "fork_not_ended": "has not ended yet",
+    "fork_deleted": "was deleted",
+    "loss_above_first": "did not help, its loss is above where it began",
+}
 
 
 @dataclass(frozen=True)
@@ -90,10 +95,8 @@ def _shown(value: Any) -> str:
 def _tried(applied: AppliedAnswer, verdict: VerdictAnswer) -> Tried:
     remedy = verdict.remedies[applied.remedy].title.rstrip(".")
     href = None if applied.status is None else f"/jobs/{applied.job_id}"
-    if applied.helped is None:
-        text = REASONS.get(applied.reason or "", f"is {applied.status}")
-    else:
-        text = "helped" if applied.helped else "did not help"
+    spoken = "did not help" if applied.helped is False else f"is {applied.status}"
+    text = "helped" if applied.helped else REASONS.get(applied.reason or "", spoken)
     if applied.helped is not None and applied.loss_after is not None:
         before = "" if applied.loss_before is None else f"{figure(applied.loss_before)} → "
         text = f"{text}: {applied.split} loss {before}{figure(applied.loss_after)}"

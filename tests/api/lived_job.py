@@ -149,6 +149,13 @@ def failed(database: Database, **changes: Any) -> str:
     return lived.job_id
 
 
+def losses(values: Sequence[float]) -> tuple[list[SeriesBlock], bytes]:
+    """A training loss at steps 1, 2 ..."""
+    steps = np.arange(1, len(values) + 1, dtype="<i4")
+    block = _block(None, -1, "train", {"loss": values}, len(steps))
+    return [block], steps.tobytes() + np.asarray(values, "<f4").tobytes()
+
+
 def _file(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(WEIGHTS)

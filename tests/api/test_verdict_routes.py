@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from store import attempts, verdicts
+from store import attempts, series, verdicts
 from store.database import Database
 from store.settings import Settings
 from store.tables import Job
@@ -18,13 +18,15 @@ def listed(http: TestClient, job_id: str) -> list[dict[str, Any]]:
     return http.get(f"/v1/jobs/{job_id}/verdicts").json()["data"]
 
 
-def ended(database: Database, job_id: str, *, loss: float, finding: Any = None) -> None:
-    """What a worker would leave of the fork ``job_id``, which is next in its queue."""
+def ended(database: Database, job_id: str, *, loss: float, finding: Any = None, first: float | None = 2.3) -> None:
+    """What a worker would leave of the fork ``job_id``, which is next in its queue. ``first``: its first loss."""
     with database.writing.begin() as session:
         claim = attempts.claim(session, worker_id="wrk_1", host="here", worker_pid=1, resource_class="cpu", lease_s=600)
         assert claim is not None and claim.job_id == job_id
         key = job_id, claim.attempt
         attempts.mark_started(session, *key, step=0, device="cpu", trainer_pid=7, receipt={})
+        if first is not None:
+            series.append(session, *key, *lived_job.losses([first, loss]), ids=series.BlockIds())
         if finding is not None:
             verdicts.record(session, *key, finding.model_dump(mode="json"))
         assert attempts.mark_finalizing(session, *key)
@@ -84,6 +86,7 @@ def test_remedy_that_does_not_mend_the_fault_is_known_not_to_have_helped(
     ended(database, fork["id"], loss=loss, finding=finding)
     (applied,) = listed(http, job_id)[0]["applied"]
     assert (applied["remedy"], applied["helped"], applied["verdict_gone"]) == (1, False, finding is None)
+    assert applied["reason"] == ("loss_higher" if finding is None else "verdict_again")
 
 
 def test_fork_of_a_job_without_a_result_helps_when_the_fault_is_gone(http: TestClient, database: Database) -> None:
@@ -93,6 +96,23 @@ def test_fork_of_a_job_without_a_result_helps_when_the_fault_is_gone(http: TestC
     ended(database, fork["id"], loss=0.1)
     (applied,) = listed(http, job_id)[0]["applied"]
     assert (applied["helped"], applied["loss_before"], applied["loss_after"]) == (True, None, 0.1)
+
+
+@pytest.mark.parametrize(("first", "helped"), [(2.3, False), (None, None)], ids=["above where it began", "unmeasured"])
+def test_fork_whose_loss_is_finite_is_not_yet_healed(
+    http: TestClient, database: Database, first: float | None, helped: bool | None
+) -> None:
+    job_id = lived_job.failed(database, findings=lived_job.FAULTS)
+    verdict = listed(http, job_id)[0]
+    fork = http.post(f"/v1/jobs/{job_id}/verdicts/{verdict['id']}/apply").json()
+    ended(database, fork["id"], loss=31431.0, first=first)
+    (applied,) = listed(http, job_id)[0]["applied"]
+    assert (applied["helped"], applied["loss_first"], applied["loss_after"]) == (
+        helped,
+        None if first is None else pytest.approx(first),
+        31431.0,
+    )
+    assert applied["reason"] == ("no_loss_before" if first is None else "loss_above_first")
 
 
 def test_deleted_fork_was_tried_all_the_same(http: TestClient, database: Database) -> None:
@@ -115,6 +135,24 @@ def test_apply_with_the_same_key_makes_one_fork(http: TestClient, database: Data
     assert (first.status_code, second.status_code) == (202, 200)
     assert first.json()["id"] == second.json()["id"]
     assert len(listed(http, job_id)[0]["applied"]) == 1
+
+
+@BOTH
+def test_remedy_that_is_tried_already_makes_no_second_fork(http: TestClient, database: Database) -> None:
+    job_id = lived_job.failed(database, findings=lived_job.FAULTS)
+    verdict = listed(http, job_id)[0]
+    path = f"/v1/jobs/{job_id}/verdicts/{verdict['id']}/apply"
+    first = http.post(path)
+    again, keyed = http.post(path), http.post(path, headers={"Idempotency-Key": "other"})
+    assert [answer.status_code for answer in (first, again, keyed)] == [202, 200, 200]
+    assert {answer.json()["id"] for answer in (first, again, keyed)} == {first.json()["id"]}
+    assert again.headers["Idempotent-Replayed"] == "true" and again.headers["Location"] == first.headers["Location"]
+    assert http.post(path, headers={"Idempotency-Key": "other"}).json()["id"] == first.json()["id"]
+    other = http.post(path, json={"remedy": 1})
+    assert other.status_code == 202 and other.json()["id"] != first.json()["id"]
+    http.post(f"/v1/jobs/{first.json()['id']}/cancel")
+    assert http.post(path).status_code == 202, "a fork that was cancelled tells nothing"
+    assert len(listed(http, job_id)[0]["applied"]) == 3
 
 
 def test_apply_is_refused_where_there_is_no_such_remedy_or_verdict(http: TestClient, database: Database) -> None:

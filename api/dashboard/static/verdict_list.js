@@ -4,7 +4,11 @@ import { Refused, read, send } from "./api_client.js";
 import { element } from "./elements.js";
 import { figure, size, words } from "./formats.js";
 
-const REASONS = { fork_not_ended: "has not ended yet", fork_deleted: "was deleted" };
+const REASONS = {
+  fork_not_ended: "has not ended yet",
+  fork_deleted: "was deleted",
+  loss_above_first: "did not help, its loss is above where it began",
+};
 
 /** Keeps the list up to date. `refused` is called with a message where a remedy cannot be tried. */
 export class VerdictList {
@@ -91,7 +95,8 @@ function shown(value) {
 }
 
 function triedText({ remedy, helped, reason, status, split, loss_before: before, loss_after: after }, verdict) {
-  let text = helped === null ? REASONS[reason] ?? `is ${status}` : helped ? "helped" : "did not help";
+  const spoken = helped === false ? "did not help" : `is ${status}`;
+  let text = helped ? "helped" : REASONS[reason] ?? spoken;
   if (helped !== null && after !== null) {
     text = `${text}: ${split} loss ${before === null ? "" : `${figure(before)} → `}${figure(after)}`;
   }
