@@ -35,3 +35,5 @@ class Rounds:
                     pass
             except SQLAlchemyError as error:  # the next round tries again
                 _log.warning("round_failed", thread=self._name, error=str(error.__cause__ or error))
+            except Exception:  # the outer door of this thread: it must not end without a word
+                _log.exception("round_failed", thread=self._name)
