@@ -40,7 +40,8 @@ class Jobs:
         return job
 
     def page(self, *, after: str | None = None, limit: int = PAGE, **filters: Any) -> Page[Job]:
-        """One page, newest first. Filters: status, learner, network, dataset, created_after, ``label[k]``."""
+        """One page, newest first. Filters: status, learner, network, dataset, name, comparison, created_after,
+        ``label[k]``; ``comparison`` is an id, or none: jobs of their own."""
         query = {"limit": limit, "after": after, **filters}
         page: Page[Job] = self._transport.json("GET", "/v1/jobs", query=query)
         return page

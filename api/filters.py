@@ -16,6 +16,8 @@ from specs.data_sources import named_datasets
 from specs.job import LabelKey
 from specs.learners import LEARNER_SPECS
 from specs.networks import NETWORK_SPECS
+from store.identifiers import is_id
+from store.listing import OWN
 from store.tables import ACTIVE, PENDING, TERMINAL
 
 STATUSES = (*PENDING, *ACTIVE, *TERMINAL)
@@ -41,6 +43,8 @@ class Filters(TypedDict):
     learner: str | None
     network: str | None
     dataset: str | None
+    name: str | None
+    comparison: str | None
     labels: dict[str, str]
     created_after: float | None
 
@@ -65,6 +69,15 @@ async def filters(
             json_schema_extra={"pattern": f"^({'|'.join(DATASETS)}|[^\\x00]+{FILE_SUFFIX})$"},
         ),
     ] = None,
+    name: Annotated[str | None, Query(description="the whole name of a job", max_length=200)] = None,
+    comparison: Annotated[
+        str | None,
+        Query(
+            description="the id of a comparison, for its jobs; none: jobs that belong to no comparison",
+            max_length=200,
+            json_schema_extra={"pattern": f"^({OWN}|cmp_[0-9a-f]{{32}})$"},
+        ),
+    ] = None,
     label: Annotated[str | None, Query(include_in_schema=False)] = None,
     created_after: Annotated[
         str | None,
@@ -79,6 +92,8 @@ async def filters(
         "learner": _on_the_menu("learner", learner, LEARNERS),
         "network": _on_the_menu("network", network, NETWORKS),
         "dataset": _dataset(dataset),
+        "name": name,
+        "comparison": _comparison(comparison),
         "labels": _labels(request),
         "created_after": None if created_after is None else _seconds(created_after),
     }
@@ -95,6 +110,13 @@ def _dataset(name: str | None) -> str | None:
     if name is None or re.fullmatch(f".+{FILE_SUFFIX}", name, re.DOTALL):
         return name if name is None else name[:LONGEST_NAME]
     return _on_the_menu("dataset", name, DATASETS)
+
+
+def _comparison(given: str | None) -> str | None:
+    if given is None or given == OWN or is_id(given, "cmp"):
+        return given
+    detail = "a comparison is named by its id: cmp_ and 32 hexadecimal digits"
+    raise _refused("comparison", "bad_comparison", detail, [OWN, "the id of a comparison"])
 
 
 def _statuses(text: str | None) -> tuple[str, ...]:

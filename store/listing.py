@@ -4,7 +4,7 @@ import re
 import struct
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import delete, select, tuple_
+from sqlalchemy import ColumnElement, delete, select, tuple_
 from sqlalchemy.orm import Session
 
 from store.comparison_tables import ComparisonRun
@@ -13,6 +13,10 @@ from store.tables import TERMINAL, Job
 
 CURSOR = "41[0-9a-f]{46}"
 """A float64 between 2**17 and 2**33 seconds, which reaches from 1970 to 2242, and a UUID."""
+
+
+OWN = "none"
+"""In the place of a comparison: the jobs that belong to none."""
 
 
 class BadCursor(StoreError):
@@ -28,18 +32,27 @@ def page(
     learner: str | None = None,
     network: str | None = None,
     dataset: str | None = None,
+    name: str | None = None,
+    comparison: str | None = None,
     labels: Mapping[str, str] | None = None,
     created_after: float | None = None,
 ) -> tuple[list[Job], str | None]:
-    """Jobs, newest first, and the cursor of the next page or None."""
+    """Jobs, newest first, and the cursor of the next page or None. ``comparison`` is an id, or OWN."""
     query = select(Job)
     if statuses:
         query = query.where(Job.status.in_(statuses))
-    for column, wanted in ((Job.learner, learner), (Job.network, network), (Job.dataset, dataset)):
+    for column, wanted in (
+        (Job.learner, learner),
+        (Job.network, network),
+        (Job.dataset, dataset),
+        (Job.name, name),
+    ):
         if wanted is not None:
             query = query.where(column == wanted)
-    for name, value in (labels or {}).items():
-        query = query.where(Job.labels[name].as_string() == value)
+    if comparison is not None:
+        query = query.where(_of(comparison))
+    for label, value in (labels or {}).items():
+        query = query.where(Job.labels[label].as_string() == value)
     if created_after is not None:
         query = query.where(Job.created_at > created_after)
     if after is not None:
@@ -48,6 +61,13 @@ def page(
     if len(found) <= limit:
         return found, None
     return found[:limit], encode(found[limit - 1])
+
+
+def _of(comparison: str) -> ColumnElement[bool]:
+    runs = select(ComparisonRun.job_id).where(ComparisonRun.job_id == Job.id)
+    if comparison == OWN:
+        return ~runs.exists()
+    return runs.where(ComparisonRun.comparison_id == comparison).exists()
 
 
 def remove(session: Session, job: Job) -> None:

@@ -14,7 +14,8 @@ from api.dashboard.job_lines import best_metric, last_metric, standing, took
 from api.dependencies import Door
 from api.rows import dataset_name, job_answer
 from specs.recipes import RECIPES
-from store import listing, summaries, workers
+from store import comparisons, listing, summaries, workers
+from store.listing import OWN
 from store.series_blocks import Selection
 from store.tables import ACTIVE
 
@@ -29,7 +30,9 @@ TABS = {
     "Cancelled": "cancelled",
     "Expired": "expired",
 }
-NARROWING = ("learner", "network", "dataset")
+NARROWING = ("learner", "network", "dataset", "comparison")
+EVERY = "all"
+"""In the place of a comparison: jobs of comparisons too. Without a word the page leaves them out, as they are many."""
 FIRST_JOB = {"name": "first", **RECIPES["forward_forward"].spec}
 
 
@@ -39,15 +42,18 @@ def list_view(
     """The content of ``job_list.html``; ``wanted`` holds ``status`` and the narrowing filters that are set."""
     statuses = tuple(part for part in wanted.get("status", "").split(",") if part)
     narrowing = {name: wanted[name] for name in NARROWING if name in wanted}
-    found, following = listing.page(session, limit=LIMIT, after=cursor, statuses=statuses, **narrowing)  # type: ignore[arg-type]  # three filters that are all text
+    chosen = {name: value for name, value in {"comparison": OWN, **narrowing}.items() if value != EVERY}
+    found, following = listing.page(session, limit=LIMIT, after=cursor, statuses=statuses, **chosen)  # type: ignore[arg-type]  # filters that are all text
     places = workers.reasons(session, found, lease_s=door.settings.lease_s)
     answers = [job_answer(job, places.get(job.id)) for job in found]
+    compared = bool(comparisons.page(session, limit=1)[0])
     evaluated = {job.id: _evaluated(session, job.id) for job in found if job.phase == "active"}
     return {
         "page": Page(data=answers, has_more=following is not None, next_cursor=following),
-        "filtered": bool(wanted),
+        "filtered": bool(wanted) or compared,
+        "comparisons": _standing_of_comparisons(wanted) if compared else None,
         "cursor": cursor,
-        "query": urlencode({**wanted, "limit": LIMIT} | ({"after": cursor} if cursor else {})),
+        "query": _query({"status": wanted.get("status", ""), **chosen, "limit": str(LIMIT), "after": cursor or ""}),
         "tabs": [
             {"title": title, "href": _href({**narrowing, "status": status}), "current": status == ",".join(statuses)}
             for title, status in TABS.items()
@@ -55,6 +61,7 @@ def list_view(
         "narrowed": [
             {"title": name, "value": value, "href": _href({k: v for k, v in wanted.items() if k != name})}
             for name, value in narrowing.items()
+            if value not in (EVERY, OWN)
         ],
         "first_href": _href(wanted),
         "older_href": _href({**wanted, "after": following}) if following else None,
@@ -69,6 +76,18 @@ def list_view(
     }
 
 
+def _standing_of_comparisons(wanted: Mapping[str, str]) -> dict[str, str] | None:
+    """Whether jobs of comparisons are listed, and the link to the other way; None where one of them was chosen."""
+    chosen = wanted.get("comparison", OWN)
+    if chosen == EVERY:
+        told, title, other = "Jobs of comparisons are listed too.", "Leave them out", ""
+    elif chosen == OWN:
+        told, title, other = "Jobs of comparisons are not listed here.", "List them too", EVERY
+    else:
+        return None
+    return {"told": told, "title": title, "href": _href({**wanted, "comparison": other})}
+
+
 def _evaluated(session: Session, job_id: str) -> dict[str, float | None]:
     """The latest evaluation of a job that still runs, by metric."""
     found = summaries.read(session, job_id, Selection(splits=["validation"]))
@@ -76,8 +95,11 @@ def _evaluated(session: Session, job_id: str) -> dict[str, float | None]:
 
 
 def _href(query: Mapping[str, str]) -> str:
-    given = {name: value for name, value in query.items() if value}
-    return f"/?{urlencode(given)}" if given else "/"
+    return f"/?{given}" if (given := _query(query)) else "/"
+
+
+def _query(query: Mapping[str, str]) -> str:
+    return urlencode({name: value for name, value in query.items() if value})
 
 
 def _summary(session: Session, door: Door) -> dict[str, int]:

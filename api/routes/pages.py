@@ -12,7 +12,7 @@ from api.comparison_answers import ComparisonSummary, summary
 from api.conditional import matches
 from api.dashboard import comparison_view, static_files
 from api.dashboard.job_view import job_view
-from api.dashboard.list_view import list_view
+from api.dashboard.list_view import EVERY, list_view
 from api.dashboard.rendering import message, page
 from api.dependencies import DoorDep, known_parameters_only
 from api.filters import STATUSES
@@ -21,7 +21,7 @@ from api.routes.comparisons import whole
 from store import comparisons
 from store.errors import NotFound
 from store.identifiers import is_id
-from store.listing import BadCursor
+from store.listing import OWN, BadCursor
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(known_parameters_only)])
 
@@ -36,13 +36,17 @@ def jobs_page(
     learner: Text = "",
     network: Text = "",
     dataset: Text = "",
+    comparison: Text = "",
     after: Annotated[str | None, Query(max_length=400)] = None,
 ) -> Response:
     """The list of jobs."""
-    given = {"status": status, "learner": learner, "network": network, "dataset": dataset}
+    given = {"status": status, "learner": learner, "network": network, "dataset": dataset, "comparison": comparison}
     wanted = {name: value for name, value in given.items() if value}
     if not set(status.split(",") if status else ()) <= set(STATUSES):
         return message(door.settings, status=422, code="422", title="No such status", detail=", ".join(STATUSES))
+    if comparison not in ("", EVERY, OWN) and not is_id(comparison, "cmp"):
+        detail = "A comparison is named by its id."
+        return message(door.settings, status=422, code="422", title="No such comparison", detail=detail)
     try:
         with door.database.reading() as session:
             content = list_view(session, door, wanted, cursor=after, base_url=str(request.base_url))

@@ -88,6 +88,41 @@ def test_list_filters_by_every_field(http: TestClient) -> None:
 
 
 @both_databases
+def test_list_finds_jobs_by_name_and_tells_those_of_comparisons_apart(http: TestClient, database: Database) -> None:
+    mine = post(http, {**SPEC, "name": "a name, with 100 %"}).json()["id"]
+    comparison_id = lived_comparison.made(database)
+
+    def found(**query: str) -> list[dict[str, Any]]:
+        jobs: list[dict[str, Any]] = http.get("/v1/jobs", params=query).json()["data"]
+        return jobs
+
+    assert [job["id"] for job in found(name="a name, with 100 %")] == [mine]
+    assert found(name="a name") == []
+    assert [job["id"] for job in found(comparison="none")] == [mine]
+    of_it = found(comparison=comparison_id)
+    assert len(of_it) > 1
+    assert {job["labels"]["comparison"] for job in of_it} == {comparison_id}
+    assert len(found()) == 1 + len(of_it)
+    assert found(comparison="cmp_" + "0" * 32) == []
+    refused = http.get("/v1/jobs", params={"comparison": "some"})
+    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/query/comparison")
+
+
+def test_page_of_jobs_leaves_out_those_of_comparisons_and_says_so(http: TestClient, database: Database) -> None:
+    mine = post(http).json()["id"]
+    assert "of-comparisons" not in http.get("/").text
+    comparison_id = lived_comparison.made(database)
+    page = http.get("/").text
+    assert (page.count("data-job="), mine in page) == (1, True)
+    assert "Jobs of comparisons are not listed here." in page
+    assert "comparison=none" in page, "the script asks for the same jobs"
+    every = len(http.get("/v1/jobs").json()["data"])
+    assert http.get("/?comparison=all").text.count("data-job=") == every
+    assert http.get(f"/?comparison={comparison_id}").text.count("data-job=") == every - 1
+    assert http.get("/?comparison=some").status_code == 422
+
+
+@both_databases
 def test_pages_meet_without_gap_or_repeat_while_jobs_arrive(http: TestClient) -> None:
     made = [post(http).json()["id"] for _ in range(5)]
     page = http.get("/v1/jobs", params={"limit": 2}).json()
