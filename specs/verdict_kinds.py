@@ -141,7 +141,7 @@ VERDICT_KINDS: tuple[VerdictKind, ...] = (
         "learning_rate",
         "Steps hardly move the weights, and the loss hardly falls.",
         "a fiftieth of the update ratio of 1e-3 that the CS231n notes advise",
-        codes("threshold_off estimate_too_noisy plateau"),
+        codes("estimate_too_noisy plateau"),
     ),
     VerdictKind(
         "dead_units",

@@ -174,3 +174,8 @@ def test_track_shows_the_past_alone_and_keeps_its_extremes_for_ever() -> None:
 def test_evidence_holds_no_number_that_json_lacks() -> None:
     evidence = Evidence(quantity="loss", value=math.inf, numbers={"norm": math.nan})
     assert evidence.value is None and evidence.numbers == {"norm": None}
+
+
+def test_no_two_verdicts_explain_each_other() -> None:
+    explained = {(cause.code, code) for cause in VERDICT_KINDS for code in cause.explains}
+    assert not explained & {(code, cause) for cause, code in explained}
