@@ -35,7 +35,7 @@ explain what, remedies that change nothing, dead layers seen at one probe, weigh
 are mostly noise (their direction is averaged over ten probes, not five). No limit was moved, and runs like those jobs
 were added to both halves by the same hash. The first scoring had, on the scoring half, 68 of 72 named, 42 of 42 right
 layers, 0 of 91 false alarms, 67 of 68 found within two intervals, 54 of 72 cured by the first remedy and 9 of 72 by a
-placebo. The tuning half beside it is still of before the mending.
+placebo.
 """
 RUN_TITLES: Final = "spoilt run|what was said, at which step|right layer|intervals|first remedy|cured|placebo cured"
 HALVES: Final = ("scoring", "tuning")
