@@ -241,9 +241,12 @@ def root_causes_first(found: Sequence[AnyFound]) -> list[tuple[AnyFound, str | N
     """Verdicts of one job in the order to read them, each with the code of the one that explains it, if any does.
 
     A cause does not begin after what it explains; one that is told late must only have begun before that ended. Ties
-    keep the order given.
+    keep the order given. Where all explain each other in a ring, the one that stands first on the list is the root.
     """
     explained = [(each, _cause(each, found)) for each in found]
+    if explained and all(cause is not None for _, cause in explained):
+        root = min(found, key=lambda each: (_place(each.code), each.first_step))
+        explained = [(each, None if each is root else cause) for each, cause in explained]
     return sorted(explained, key=lambda pair: (pair[1] is not None, _place(pair[0].code), pair[0].first_step))
 
 

@@ -37,6 +37,7 @@ COST = {
     "parameters_deployed": 900,
     "parameters_training_only": 100,
     "energy": {"joules": None, "source": None, "reason": "no_counter"},
+    "predicted": {"training_s": 12.0, "flops": 3.2e9, "peak_bytes": 40_000_000},
 }
 WEIGHTS = bytes(range(256)) * 40
 RATE = Finding(

@@ -314,7 +314,13 @@ def test_ended_job_carries_result_and_bill(http: TestClient, database: Database,
     job = http.get(f"/v1/jobs/{lived_job.succeeded(database, settings)}").json()
     assert (job["status"], job["phase"]) == ("succeeded", "terminal")
     assert job["result"]["metrics"]["test"]["accuracy"] == 0.94
-    assert job["result"]["cost"] == lived_job.COST
+    served = job["result"]["cost"]
+    assert {name: served[name] for name in lived_job.COST if name != "energy"} == {
+        name: value for name, value in lived_job.COST.items() if name != "energy"
+    }
+    # What the job did not say is null, and named all the same.
+    assert {name: value for name, value in served["energy"].items() if value is not None} == {"reason": "no_counter"}
+    assert "joules" in served["energy"]
     assert job["progress"]["step"] == 2000
     assert job["status_reason"] is None
     assert job["started_at"] <= job["finished_at"]

@@ -143,6 +143,11 @@ def test_cause_that_is_seen_at_rare_probes_explains_what_had_not_ended() -> None
     assert root_causes_first([ended, dead]) == [(dead, None), (ended, None)]
 
 
+def test_verdicts_that_explain_each_other_in_a_ring_still_have_a_root() -> None:
+    ring = [finding(code, 1, 9) for code in ("threshold_off", "exploding", "lr_too_high")]
+    assert [cause is None for _, cause in root_causes_first(ring)] == [True, False, False]
+
+
 def test_remedy_that_would_not_be_admitted_is_not_offered(tmp_path: Path) -> None:
     spec = attempt(job(), tmp_path).order.spec
     assert fits(replacing("", {"/optimizer/lr": 0.01}), spec)

@@ -46,15 +46,24 @@ class Shares:
 
 
 def row_gradients(
-    network: BlockNetwork, loss_of: Callable[[], Tensor | None], parameters: Sequence[Parameter], *, rows: int
+    network: BlockNetwork,
+    loss_of: Callable[[], Tensor | None],
+    parameters: Sequence[Parameter],
+    *,
+    rows: int,
+    own: nn.Module | None = None,
 ) -> Shares | None:
-    """One pass there and back of ``loss_of``, a mean over ``rows`` that do not mix; None where it has no loss."""
+    """One pass there and back of ``loss_of``, a mean over ``rows`` that do not mix; None where it has no loss.
+
+    ``own`` are the learner's modules, among them copies of the network's.
+    """
     uses: dict[nn.Module, list[Use]] = {}
-    with _noting(network, uses):
+    modules = [*network.modules(), *([] if own is None else own.modules())]
+    with _noting(network, modules, uses):
         loss = loss_of()
         if loss is None:
             return None
-        noted = [(module, use) for module, own in uses.items() for use in own if use.output.requires_grad]
+        noted = [(module, use) for module, its in uses.items() for use in its if use.output.requires_grad]
         outputs = [use.output for _, use in noted]
         found = torch.autograd.grad(loss, (*outputs, *parameters), allow_unused=True)
     errors: dict[nn.Module, list[tuple[Use, Tensor]]] = {}
@@ -63,8 +72,8 @@ def row_gradients(
             errors.setdefault(module, []).append((use, error * rows))
     gradients = found[len(outputs) :]
     made = Shares(gradients={p: g for p, g in zip(parameters, gradients, strict=True) if g is not None})
-    for module, own in errors.items():
-        _add(made, module, own)
+    for module, its_uses in errors.items():
+        _add(made, module, its_uses)
     return made
 
 
@@ -121,9 +130,9 @@ def _of_norm(norm: nn.Module, use: Use, error: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @contextmanager
-def _noting(network: BlockNetwork, uses: dict[nn.Module, list[Use]]) -> Iterator[None]:
+def _noting(network: BlockNetwork, modules: Sequence[nn.Module], uses: dict[nn.Module, list[Use]]) -> Iterator[None]:
     """Inside, every use of a matrix or of a norm layer is noted; a recomputed one adds nothing that is asked for."""
-    recurrent = {module for stage in network.stages if isinstance(stage, RecurrentBlock) for module in stage.modules()}
+    recurrent = {inner for module in modules if isinstance(module, RecurrentBlock) for inner in module.modules()}
 
     def rule(synapse: Synapse, x: Tensor) -> Tensor:
         output = synapse.operate(x, synapse.weight, synapse.bias)
@@ -135,7 +144,7 @@ def _noting(network: BlockNetwork, uses: dict[nn.Module, list[Use]]) -> Iterator
     def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         uses.setdefault(module, []).append(Use(inputs[0], output))
 
-    norms = [module for module in network.modules() if isinstance(module, nn.LayerNorm | nn.GroupNorm)]
+    norms = dict.fromkeys(module for module in modules if isinstance(module, nn.LayerNorm | nn.GroupNorm))
     hooks = [norm.register_forward_hook(hook) for norm in norms]
     try:
         with network.synapses(rule):

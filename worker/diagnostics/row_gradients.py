@@ -76,7 +76,8 @@ class RowGradients(Diagnostic):
             with view.autocast():
                 return self._subject.learner.reference(part)
 
-        return row_gradients(self._subject.network, loss, self._subject.parameters, rows=len(part.x))
+        subject = self._subject
+        return row_gradients(subject.network, loss, subject.parameters, rows=len(part.x), own=subject.own)
 
     def _take(self, layer: Layer, found: list[dict[Parameter, Tensor]], batch_squares: dict[Parameter, Tensor]) -> None:
         """Statistics of the rows' norms; nothing where some parameter of the layer has no formula."""
