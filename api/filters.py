@@ -13,7 +13,7 @@ from api.meant import asked
 from api.problems import ProblemItem
 from specs.compatibility import kind_of
 from specs.data_sources import named_datasets
-from specs.job import LabelKey
+from specs.job import NO_NUL, LabelKey
 from specs.learners import LEARNER_SPECS
 from specs.networks import NETWORK_SPECS
 from store.identifiers import is_id
@@ -69,7 +69,10 @@ async def filters(
             json_schema_extra={"pattern": f"^({'|'.join(DATASETS)}|[^\\x00]+{FILE_SUFFIX})$"},
         ),
     ] = None,
-    name: Annotated[str | None, Query(description="the whole name of a job", max_length=200)] = None,
+    name: Annotated[
+        str | None,
+        Query(description="the whole name of a job", max_length=200, json_schema_extra={"pattern": NO_NUL}),
+    ] = None,
     comparison: Annotated[
         str | None,
         Query(

@@ -12,6 +12,7 @@ from pydantic.json_schema import models_json_schema
 
 from api.conditional import tagged_json
 from api.problems import Problem
+from specs.job import NO_NUL
 from specs.learners import LEARNER_SPECS
 from specs.recipes import RECIPES
 
@@ -50,7 +51,7 @@ def label_parameter() -> dict[str, Any]:
         "schema": {
             "type": "object",
             "propertyNames": {"pattern": "^[A-Za-z0-9._/-]{1,63}$"},
-            "additionalProperties": {"type": "string"},
+            "additionalProperties": {"type": "string", "pattern": NO_NUL},
             "maxProperties": 16,
         },
     }

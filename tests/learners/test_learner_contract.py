@@ -3,7 +3,17 @@
 import pytest
 import torch
 
-from tests.learners.small_jobs import LEARNERS, NETWORKS, SmallJob, learner_spec, network_spec, pairs, small_job
+from tests.learners.small_jobs import (
+    LEARNERS,
+    NETWORKS,
+    SmallJob,
+    fitting,
+    learner_spec,
+    network_spec,
+    one_of_each_layout,
+    pairs,
+    small_job,
+)
 
 PAIRS = pytest.mark.parametrize(("learner", "network"), pairs())
 
@@ -122,7 +132,13 @@ def test_bfloat16_products_leave_float32_weights(learner: str, network: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("learner", "network"), [p for p in pairs() if "regression" in learner_spec(LEARNERS[p[0]]).tasks]
+    ("learner", "network"),
+    [
+        (learner, network)
+        for learner, rule in LEARNERS.items()
+        if "regression" in learner_spec(rule).tasks
+        for network in one_of_each_layout(fitting(rule))
+    ],
 )
 def test_regression_trains_too(learner: str, network: str) -> None:
     small = job(learner, network, task="regression")

@@ -37,10 +37,14 @@ PAIRS = [(learner, network) for learner in LEARNERS for network in NETWORKS if _
 ROWS_AT_ONCE = {pair: (None, 50)[number % 2] for number, pair in enumerate(PAIRS)}
 
 
+# A point at every step, and probes at the first, some between and the last.
+MEASURED = {**EVERYTHING_THERE_IS, "alignment_every_steps": 3}
+
+
 @pytest.mark.parametrize(("learner", "network"), PAIRS)
 def test_neither_diagnostics_nor_an_interruption_change_a_bit(learner: str, network: str, tmp_path: Path) -> None:
     training = {"micro_batch_size": ROWS_AT_ONCE[learner, network]}
-    fields = job(learner, network, training=training, diagnostics=EVERYTHING_THERE_IS)
+    fields = job(learner, network, training=training, diagnostics=MEASURED)
     undisturbed = train(fields, tmp_path)
     plain = train({**fields, "diagnostics": NOTHING_MEASURED}, tmp_path)
     assert undisturbed.result.weights_sha256 == plain.result.weights_sha256
