@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-from benchmarks.live_bytes import LiveBytes
 from benchmarks.measuring import keep, median, ratios, spread
 from learners.build import build_network
 from learners.networks.block_network import BlockNetwork
@@ -23,6 +22,7 @@ from specs.architecture import Architecture
 from specs.networks.mlp import MlpSpec
 from specs.networks.resnet import ResnetSpec
 from specs.signature import DataSignature
+from worker.meters.live import LiveBytes
 
 CASES: dict[str, tuple[Architecture, tuple[int, ...], int]] = {
     "residual mlp, 32 blocks of 256": (

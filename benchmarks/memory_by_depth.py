@@ -19,7 +19,7 @@ import torch
 from pydantic import TypeAdapter
 
 from benchmarks.measuring import keep
-from benchmarks.memory_meters import PeakBytes, SavedBytes
+from benchmarks.saved_bytes import SavedBytes
 from learners.build import Training, build, build_network, build_task
 from learners.learner import Batch
 from learners.streams import Streams
@@ -28,6 +28,7 @@ from specs.learners import LearnerSpec
 from specs.networks import NetworkSpec
 from specs.optimizers import AdamSpec, SgdSpec
 from specs.signature import DataSignature
+from worker.meters.live import LiveBytes
 
 DEPTHS = (4, 8, 16, 32)
 RULES: dict[str, dict[str, Any]] = {
@@ -74,10 +75,10 @@ def bytes_of(rule: dict[str, Any], depth: int, *, width: int, rows: int) -> dict
     weights = [parameter for group in made.groups for parameter in group.parameters]
     with SavedBytes(without=weights) as saved:
         step(made, batch, 1)
-    with PeakBytes() as peak:
+    with LiveBytes() as peak:
         step(made, batch, 2)
     made.eval()
-    with PeakBytes() as inference, torch.no_grad():
+    with LiveBytes() as inference, torch.no_grad():
         made.learner.predict(batch.x)
     return {"saved": saved.peak, "peak": peak.peak, "inference": inference.peak}
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.live_bytes import LiveBytes
 from learners.noise import STRIDE, WINDOW, Noise
+from worker.meters.live import LiveBytes
 
 RANDOM = SystemRandom()
 SEED = RANDOM.randrange(1, 2**31)

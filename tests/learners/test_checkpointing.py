@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.live_bytes import LiveBytes
 from learners.build import build_network
 from learners.networks.block_network import BlockNetwork
 from learners.networks.checkpointing import Checkpointing, Stored, held, lightest, plan
@@ -20,6 +19,7 @@ from specs.networks.mlp import MlpSpec
 from specs.networks.resnet import ResnetSpec
 from specs.signature import DataSignature
 from tests.learners.small_jobs import NETWORKS, small_job
+from worker.meters.live import LiveBytes
 
 random = SystemRandom()
 ROWS = 512

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.memory_meters import PeakBytes, SavedBytes
+from benchmarks.saved_bytes import SavedBytes
 from learners.networks.checkpointing import Checkpointing
 from specs.compatibility import refusals
 from tests.learners.small_jobs import LEARNERS, SmallJob, learner_spec, network_spec, small_job
+from worker.meters.live import LiveBytes
 
 ROWS, WIDTH = 64, 32
 LAYER_BYTES = ROWS * WIDTH * 4
@@ -120,13 +121,13 @@ def _checkpointed_share(depth: int) -> float:
 
 
 def _peak_of_a_step(small: SmallJob) -> int:
-    with PeakBytes() as meter:
+    with LiveBytes() as meter:
         small.run(1)
     return meter.peak
 
 
 def _peak_of_inference(small: SmallJob) -> int:
     small.training.eval()
-    with PeakBytes() as meter, torch.no_grad():
+    with LiveBytes() as meter, torch.no_grad():
         small.training.learner.predict(small.batch.x)
     return meter.peak
