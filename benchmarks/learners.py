@@ -6,7 +6,7 @@ seconds of training. Printed and kept: the median over seeds beside the goal, an
 
 import argparse
 import statistics
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,7 @@ FORWARD_FORWARD = {
     "predict": "readout",
 }
 FALLING = {"kind": "adam", "lr": 0.004, "schedule": {"kind": "linear", "steps": 2000, "final_factor": 0.05}}
+IN_A_MINUTE = Row(FORWARD_FORWARD, 60.0, 0.97, hidden=(512, 512), optimizer=FALLING, precision="bfloat16")
 SLOWLY_FALLING = {"kind": "adam", "lr": 0.002, "schedule": {"kind": "linear", "steps": 7000}}
 DESCENT = {"kind": "sgd", "lr": 0.1}
 FINE_TUNING: dict[str, Any] = {
@@ -80,24 +81,10 @@ ROWS: dict[str, Row] = {
         batch_size=50,
     ),
     "predictive_coding": Row({"kind": "predictive_coding"}, 60.0, 0.965),
-    "forward_forward": Row(FORWARD_FORWARD, 60.0, 0.97, hidden=(512, 512), optimizer=FALLING, precision="bfloat16"),
+    "forward_forward": IN_A_MINUTE,
     # What each part of that setting is worth, and the setting before it.
-    "forward_forward_even_labels": Row(
-        {**FORWARD_FORWARD, "negatives": "wrong_label"},
-        60.0,
-        0.97,
-        hidden=(512, 512),
-        optimizer=FALLING,
-        precision="bfloat16",
-    ),
-    "forward_forward_by_goodness": Row(
-        {**FORWARD_FORWARD, "predict": "goodness"},
-        60.0,
-        0.97,
-        hidden=(512, 512),
-        optimizer=FALLING,
-        precision="bfloat16",
-    ),
+    "forward_forward_even_labels": replace(IN_A_MINUTE, learner={**FORWARD_FORWARD, "negatives": "wrong_label"}),
+    "forward_forward_by_goodness": replace(IN_A_MINUTE, learner={**FORWARD_FORWARD, "predict": "goodness"}),
     "forward_forward_small_labels": Row(
         {"kind": "forward_forward"}, 60.0, 0.97, hidden=(512, 512), optimizer=SLOWLY_FALLING, threads=2
     ),
