@@ -7,41 +7,16 @@ import pytest
 from sqlalchemy import func, select
 
 from specs.reports import SeriesBlock as Block
-from store import attempts, jobs, listing, merging, overviews, rollups, series, settlement, summaries
+from store import attempts, jobs, listing, merging, overviews, rollups, series, summaries
 from store.database import Database
 from store.series import Selection
 from store.small_segments import SmallSegments
 from store.tables import SeriesBlock, SeriesRollup, SeriesSegment
+from tests.store.attempted_job import attempt, claimed, give_back
 from worker.merger import merge_some
 
-_RESOLVED: dict[str, Any] = {
-    "learner": {"kind": "backprop"},
-    "network": {"kind": "mlp"},
-    "limits": {"max_attempts": 3},
-}
 LONG = 70_000
 """Points that need two levels of roll-ups."""
-
-
-def claimed(database: Database) -> str:
-    with database.writing.begin() as session:
-        job_id = jobs.create(session, spec={}, resolved_spec=_RESOLVED, resource_class="cpu", dataset="digits").id
-    attempt(database, resumed_from=0)
-    return job_id
-
-
-def attempt(database: Database, *, resumed_from: int) -> None:
-    with database.writing.begin() as session:
-        claim = attempts.claim(session, worker_id="wrk_1", host="here", worker_pid=1, resource_class="cpu", lease_s=30)
-        assert claim is not None
-        attempts.mark_started(
-            session, claim.job_id, claim.attempt, step=resumed_from, device="cpu", trainer_pid=2, receipt={}
-        )
-
-
-def give_back(database: Database, job_id: str, number: int) -> None:
-    with database.writing.begin() as session:
-        assert settlement.settle(session, job_id, number, charge=False, code="preempted", message="It was stopped.")
 
 
 def end(database: Database, job_id: str, number: int = 1) -> None:

@@ -9,36 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as numpy_strategies
 
 from specs.reports import SeriesBlock
-from store import attempts, jobs, series, settlement
+from store import series
 from store.database import Database
 from store.sampling import sample
-
-_RESOLVED: dict[str, Any] = {
-    "learner": {"kind": "backprop"},
-    "network": {"kind": "mlp"},
-    "limits": {"max_attempts": 3},
-}
-
-
-def _claimed(database: Database) -> str:
-    with database.writing.begin() as session:
-        job_id = jobs.create(session, spec={}, resolved_spec=_RESOLVED, resource_class="cpu", dataset="digits").id
-    _attempt(database, resumed_from=0)
-    return job_id
-
-
-def _attempt(database: Database, *, resumed_from: int) -> None:
-    with database.writing.begin() as session:
-        claim = attempts.claim(session, worker_id="wrk_1", host="here", worker_pid=1, resource_class="cpu", lease_s=30)
-        assert claim is not None
-        attempts.mark_started(
-            session, claim.job_id, claim.attempt, step=resumed_from, device="cpu", trainer_pid=2, receipt={}
-        )
-
-
-def _give_back(database: Database, job_id: str, attempt: int) -> None:
-    with database.writing.begin() as session:
-        assert settlement.settle(session, job_id, attempt, charge=True, code="crashed", message="It died.")
+from tests.store.attempted_job import attempt, claimed, give_back
 
 
 def _append(database: Database, job_id: str, attempt: int, steps: list[int], *rows: list[float]) -> int:
@@ -61,7 +35,7 @@ def _read(database: Database, job_id: str, **wanted: Any) -> list[series.Points]
 
 
 def test_points_come_back_as_they_were_written_nan_included(database: Database) -> None:
-    job_id = _claimed(database)
+    job_id = claimed(database)
     assert _append(database, job_id, 1, [1, 10], [0.5, float("nan")], [1.0, float("inf")]) == 4
     first, second = _read(database, job_id)
     assert (first.name, first.layer, first.steps.tolist()) == ("quantity_0", "blocks.0", [1, 10])
@@ -70,18 +44,18 @@ def test_points_come_back_as_they_were_written_nan_included(database: Database) 
 
 
 def test_writing_a_segment_twice_changes_nothing(database: Database) -> None:
-    job_id = _claimed(database)
+    job_id = claimed(database)
     for _ in range(2):
         _append(database, job_id, 1, [1, 2], [0.1, 0.2])
     assert _read(database, job_id)[0].steps.tolist() == [1, 2]
 
 
 def test_a_resumed_attempt_replaces_what_the_lost_one_measured_after_the_checkpoint(database: Database) -> None:
-    job_id = _claimed(database)
+    job_id = claimed(database)
     _append(database, job_id, 1, [1, 2, 3], [1, 1, 1])
     _append(database, job_id, 1, [4, 5], [1, 1])
-    _give_back(database, job_id, 1)
-    _attempt(database, resumed_from=3)
+    give_back(database, job_id, 1, crashed=True)
+    attempt(database, resumed_from=3)
     (before,) = _read(database, job_id)
     assert before.steps.tolist() == [1, 2, 3]
     _append(database, job_id, 2, [4, 5, 6], [2, 2, 2])
@@ -91,7 +65,7 @@ def test_a_resumed_attempt_replaces_what_the_lost_one_measured_after_the_checkpo
 
 
 def test_a_series_that_lies_in_two_blocks_is_one_series(database: Database) -> None:
-    job_id = _claimed(database)
+    job_id = claimed(database)
     _append(database, job_id, 1, [1, 3], [1, 3])
     _append(database, job_id, 1, [2, 4], [2, 4], [20, 40])
     first, second = _read(database, job_id)
@@ -100,7 +74,7 @@ def test_a_series_that_lies_in_two_blocks_is_one_series(database: Database) -> N
 
 
 def test_a_window_and_a_name_choose_points(database: Database) -> None:
-    job_id = _claimed(database)
+    job_id = claimed(database)
     _append(database, job_id, 1, [1, 2, 3, 4], [1, 2, 3, 4], [5, 6, 7, 8])
     (points,) = _read(database, job_id, names=["quantity_1"], step_from=2, step_to=3)
     assert (points.steps.tolist(), points.values.tolist()) == ([2, 3], [6, 7])
