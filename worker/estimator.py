@@ -4,20 +4,14 @@ Each rehearsal is a trainer of its own, started as for a job: it can be killed, 
 trainer will. Nothing is left but the answer.
 """
 
-import os
 import select
 import shutil
-import signal
-import threading
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Any, Final
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from specs.data_sources import known_signature
 from specs.job import JobSpec
@@ -25,14 +19,15 @@ from specs.signature import DataSignature
 from store import estimates
 from store.estimate_tables import EstimateRequest
 from worker import forecast, frames, prepare
+from worker.errand import Errand, errand
 from worker.free_memory import free_bytes
-from worker.launcher import Exited, LauncherDied, LaunchEvent, LaunchOrder, NotReady
+from worker.launcher import NotReady
 from worker.places import CPU
 from worker.preparation import Preparation, data_order
-from worker.work_order import AttemptFolder, Pipes
+from worker.rounds import Rounds
+from worker.work_order import AttemptFolder
 from worker.workshop import Workshop
 
-LOOK_S: Final = 0.1
 FORGET_EVERY_S: Final = 600.0
 REHEARSAL_S: Final = 30.0
 PREPARATION_S: Final = 60.0
@@ -50,45 +45,45 @@ class NoEstimate(Exception):
 
 
 class Estimator:
-    """A thread that looks for questions and answers one at a time."""
+    """A thread that answers one question at a time; it looks when a bell rings, and as often as the poller does."""
 
     def __init__(self, shop: Workshop) -> None:
         self._shop = shop
-        self._thread = threading.Thread(target=self._run, name="estimator", daemon=True)
-        self._closed = threading.Event()
+        self._rounds = Rounds("estimator", self._look, every_s=shop.settings.poll_s)
         self._forget_at = 0.0
 
     def start(self) -> None:
-        self._thread.start()
+        self._rounds.start()
+
+    def wake(self) -> None:
+        """Look now."""
+        self._rounds.wake()
 
     def close(self) -> None:
-        self._closed.set()
-        self._thread.join()
+        """Ends after the question under way. The workshop must be stopping."""
+        self._rounds.close()
 
-    def _run(self) -> None:
-        while not self._closed.wait(LOOK_S):
-            try:
-                if self._shop.launcher.wait_ready(0):
-                    self._answer_next()
-                if time.monotonic() > self._forget_at:
-                    self._forget_at = time.monotonic() + FORGET_EVERY_S
-                    with self._shop.database.writing.begin() as session:
-                        estimates.forget(session)
-            except SQLAlchemyError as error:
-                _log.warning("estimate_failed", error=str(error.__cause__ or error))
+    def _look(self) -> bool:
+        """Whether there was a question."""
+        if time.monotonic() > self._forget_at:
+            self._forget_at = time.monotonic() + FORGET_EVERY_S
+            with self._shop.database.writing.begin() as session:
+                estimates.forget(session)
+        return not self._shop.stopping.is_set() and self._shop.launcher.wait_ready(0) and self._answer_next()
 
-    def _answer_next(self) -> None:
+    def _answer_next(self) -> bool:
         with self._shop.database.reading() as session:
             if not estimates.any_waits(session, classes=self._shop.places.classes):
-                return
+                return False
         with self._shop.database.writing.begin() as session:
             taken = estimates.take(session, self._shop.worker_id, classes=self._shop.places.classes)
             if taken is None:
-                return
+                return False
             session.expunge(taken)
         found = self._answer(taken)
         with self._shop.database.writing.begin() as session:
             estimates.write_answer(session, taken.id, found)
+        return True
 
     def _answer(self, asked: EstimateRequest) -> dict[str, Any]:
         folder = self._shop.settings.state_dir.resolve() / "estimates" / asked.id
@@ -98,7 +93,7 @@ class Estimator:
             device = next(
                 place.device for place in self._shop.places.all if place.resource_class == asked.resource_class
             )
-            return _Estimation(self._shop, folder, device, self._closed).of(asked.resolved_spec)
+            return _Estimation(self._shop, folder, device).of(asked.resolved_spec)
         except NoEstimate as error:
             return {"error": error.error}
         except Exception as error:  # the outer door: whoever asked must hear of it
@@ -111,11 +106,10 @@ class Estimator:
 class _Estimation:
     """One question on one device."""
 
-    def __init__(self, shop: Workshop, folder: Path, device: str, closed: threading.Event) -> None:
+    def __init__(self, shop: Workshop, folder: Path, device: str) -> None:
         self._shop = shop
         self._folder = folder
         self._device = device
-        self._closed = closed
 
     def of(self, resolved: dict[str, Any]) -> dict[str, Any]:
         """The estimate as JSON. Raises ``NoEstimate``."""
@@ -157,7 +151,7 @@ class _Estimation:
         deadline = time.monotonic() + PREPARATION_S
         with Preparation(order, folder=self._folder, log=self._folder / "log") as preparation:
             while (answer := preparation.answer(0.05)) is None:
-                if self._closed.is_set() or time.monotonic() > deadline:
+                if self._shop.stopping.is_set() or time.monotonic() > deadline:
                     raise NoEstimate("data_unreadable", "system", "Preparing the data took too long.")
         return answer
 
@@ -165,30 +159,17 @@ class _Estimation:
         """What a trainer says that takes this order."""
         folder = AttemptFolder(self._folder, self._folder)
         folder.log.touch()
-        pipes = Pipes.open(folder, frames.encode(kind, **fields))
-        events: SimpleQueue[LaunchEvent] = SimpleQueue()
-        order = LaunchOrder(
-            folder=self._folder,
-            up=pipes.up_write,
-            down=pipes.down_read,
-            log=pipes.log,
-            threads=spec.resources.threads,
-            filtered=self._device == CPU,
-        )
+        order, filtered = frames.encode(kind, **fields), self._device == CPU
         try:
-            try:
-                token = self._shop.launcher.launch(order, notify=events.put)
-            except NotReady:
-                raise NoEstimate("no_launcher", "system", "The worker could not start a process.") from None
-            finally:
-                pipes.close_trainers_ends()
-            try:
-                answer = self._heard(pipes.up_read)
-            finally:
-                self._end(token, events)
-        finally:
-            for fd in (pipes.up_read, pipes.down_write):
-                os.close(fd)
+            with errand(
+                self._shop.launcher, folder, order, threads=spec.resources.threads, filtered=filtered
+            ) as rehearsal:
+                try:
+                    answer = self._heard(rehearsal.up_read)
+                finally:
+                    _end(rehearsal)
+        except NotReady:
+            raise NoEstimate("no_launcher", "system", "The worker could not start a process.") from None
         if (error := answer.get("error")) is not None:
             raise NoEstimate(error["kind"], error["fault"], error["message"])
         return answer
@@ -196,21 +177,16 @@ class _Estimation:
     def _heard(self, up: int) -> dict[str, Any]:
         deadline = time.monotonic() + REHEARSAL_S
         while not select.select([up], [], [], 0.2)[0]:
-            if self._closed.is_set() or time.monotonic() > deadline:
+            if self._shop.stopping.is_set() or time.monotonic() > deadline:
                 raise NoEstimate("too_slow", "system", f"A few steps took longer than {REHEARSAL_S:.0f} s.")
         frame = frames.read(up)
         if frame is None:
             raise NoEstimate("crashed", "system", "The process that rehearsed the job has died.")
         return frame.fields
 
-    def _end(self, token: int, events: "SimpleQueue[LaunchEvent]") -> None:
-        """Waits for the end of the process, which is killed if it does not come by itself."""
-        deadline = time.monotonic() + GONE_WITHIN_S
-        while True:
-            with suppress(Empty):
-                if isinstance(events.get(timeout=0.2), Exited | LauncherDied):
-                    return
-            if time.monotonic() > deadline:
-                self._shop.launcher.signal(token, signal.SIGKILL)
-                if time.monotonic() > deadline + GONE_WITHIN_S:
-                    return
+
+def _end(rehearsal: Errand) -> None:
+    """Waits for the end of the process, whose memory the next one needs; it is killed if it does not come by itself."""
+    if not rehearsal.has_ended(within_s=GONE_WITHIN_S):
+        rehearsal.kill()
+        rehearsal.has_ended(within_s=GONE_WITHIN_S)

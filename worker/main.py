@@ -61,7 +61,7 @@ def main() -> int:
     for thread in (watcher, reconciler, poller, conductor, merger, estimator, prober):
         thread.start()
     app = celery_app(shop.settings)
-    tasks.register(app, poller, prober)
+    tasks.register(app, poller, prober.wake, estimator.wake)
     code = _consume(app, shop)
     shop.stopping.set()
     prober.close()

@@ -2,11 +2,8 @@
 
 import json
 import shutil
-import signal
-import threading
 import time
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Any, Final
 
 import structlog
@@ -15,10 +12,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from store import artifacts, probes
 from store.probes import Claim, Weighed
 from worker import frames, prepare
-from worker.launcher import Forked, LaunchEvent, LaunchOrder, NotReady
+from worker.errand import errand
+from worker.launcher import NotReady
 from worker.preparation import Preparation, preparation_order
+from worker.rounds import Rounds
 from worker.storable import storable
-from worker.work_order import AttemptFolder, OrderTooLarge, Pipes, newest_checkpoint
+from worker.work_order import AttemptFolder, OrderTooLarge, newest_checkpoint
 from worker.workshop import Workshop
 
 ANSWER: Final = "answer.json"
@@ -44,30 +43,18 @@ class Prober:
 
     def __init__(self, shop: Workshop) -> None:
         self._shop = shop
-        self._rung = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="prober", daemon=True)
+        self._rounds = Rounds("prober", self._measure_one, every_s=shop.settings.poll_s)
 
     def start(self) -> None:
-        self._thread.start()
+        self._rounds.start()
 
     def wake(self) -> None:
         """Look now."""
-        self._rung.set()
+        self._rounds.wake()
 
     def close(self) -> None:
         """Ends after giving back the probe under way. The workshop must be stopping."""
-        self._rung.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._shop.stopping.is_set():
-            self._rung.wait(self._shop.settings.poll_s)
-            self._rung.clear()
-            try:
-                while self._measure_one():
-                    pass
-            except SQLAlchemyError as error:  # the lease of what was claimed runs out, and somebody claims it again
-                _log.warning("probe_failed", error=str(error.__cause__ or error))
+        self._rounds.close()
 
     def _measure_one(self) -> bool:
         """Claim a probe and see it through; whether there was one."""
@@ -152,26 +139,9 @@ class Prober:
 
     def _measure(self, folder: AttemptFolder, order: bytes, watch: "_Watch") -> None:
         """Start the process, and wait for its end with an eye on lease, limit and worker."""
-        events: SimpleQueue[LaunchEvent] = SimpleQueue()
-        pipes = Pipes.open(folder, order)
-        token = None
-        ended = False
-        try:
-            launch = LaunchOrder(folder.path, pipes.up_write, pipes.down_read, pipes.log, threads=1, filtered=True)
-            try:
-                token = self._shop.launcher.launch(launch, notify=events.put)
-            finally:
-                pipes.close_trainers_ends()
-            while not ended:
+        with errand(self._shop.launcher, folder, order, threads=1, filtered=True) as sent:
+            while not sent.has_ended(within_s=0.1):
                 watch.look()
-                try:
-                    ended = not isinstance(events.get(timeout=0.1), Forked)
-                except Empty:
-                    continue
-        finally:
-            if token is not None and not ended:
-                self._shop.launcher.signal(token, signal.SIGKILL)
-            pipes.close_ours()
 
 
 class _Watch:

@@ -57,7 +57,9 @@ def _ask(door: Door, spec: JobSpec) -> str:
         if not any(wanted in worker.classes for worker in living):
             detail = f"No live worker takes {wanted} jobs, and only a worker can tell what one needs."
             raise Refused("no_worker", detail, headers={"Retry-After": str(RETRY_AFTER_S)})
-        return estimates.ask(session, resolved, resource_class=wanted)
+        estimate_id = estimates.ask(session, resolved, resource_class=wanted)
+    door.bell.ring(wanted)
+    return estimate_id
 
 
 def _answer(door: Door, estimate_id: str) -> dict[str, Any] | None:
