@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 
 from afterprop.broker import embedded
 from specs.job import JobSpec
@@ -210,6 +211,26 @@ class Floor:
         """The worker that runs the newest attempt."""
         pid = self.attempts(job_id)[-1].worker_pid
         return next(worker for worker in self.workers if worker.pid == pid)
+
+    def freeze(self, worker: WorkerProcess, job_id: str) -> None:
+        """Stops the worker at a moment when it holds no lock on the job.
+
+        A process that is stopped inside a write transaction keeps its lock until it goes on, in SQLite on the whole
+        database: nobody can repair anything meanwhile.
+        """
+        briefly = connect(self.settings.resolved_database_url, busy_timeout_s=0.2)
+        deadline = time.monotonic() + 30
+        while True:
+            os.kill(worker.pid, signal.SIGSTOP)
+            try:
+                with briefly.writing.begin() as session:
+                    session.execute(select(Job.id).where(Job.id == job_id).with_for_update(nowait=True))
+                break
+            except OperationalError:
+                os.kill(worker.pid, signal.SIGCONT)
+                assert time.monotonic() < deadline, "it held a lock whenever it was stopped"
+                time.sleep(0.05)
+        briefly.dispose()
 
     def living_workers(self) -> int:
         with self.database.reading() as session:

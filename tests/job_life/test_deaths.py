@@ -91,7 +91,7 @@ def test_frozen_worker_is_fenced_and_its_trainer_stops_itself(floor: Floor, undi
     floor.wait_for_checkpoint(job_id)
     holder = floor.holder(job_id)
     trainer = psutil.Process(floor.trainer_pid(job_id))
-    os.kill(holder.pid, signal.SIGSTOP)
+    floor.freeze(holder, job_id)
     try:
         wait_until(lambda: not trainer.is_running() or trainer.status() == psutil.STATUS_ZOMBIE, 4)
         wait_until(lambda: len(floor.attempts(job_id)) == 2, 10)
