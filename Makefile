@@ -12,7 +12,7 @@ TORCH := torch==$(TORCH_VERSION)
 PIP := $(BIN)/python -m pip
 SAYS_WHAT_IT_SKIPS := -rsfE
 
-.PHONY: install demo test test-all test-gpu check lint fuzz bench lock
+.PHONY: install demo test test-all test-gpu check lint fuzz chaos chaos-ci soak bench lock
 
 install: $(STAMP)
 
@@ -43,12 +43,25 @@ COMPUTES := tests/api tests/identities tests/learners tests/specs tests/store te
 	tests/test_house.py
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SAYS_WHAT_IT_SKIPS) -n 2 --dist worksteal $(COMPUTES)
-	$(BIN)/python -m pytest $(SAYS_WHAT_IT_SKIPS) -n 2 --dist loadfile $(COMPUTES:%=--ignore=%)
+	$(BIN)/python -m pytest $(SAYS_WHAT_IT_SKIPS) -n 2 --dist loadfile --ignore=tests/chaos $(COMPUTES:%=--ignore=%)
 
 # Requests made from the OpenAPI document: every boundary of every field, random ones, and chains of them.
 fuzz: install
 	AFTERPROP_FUZZ_CASES=20000 AFTERPROP_FUZZ_PHASES=examples,coverage,fuzzing,stateful \
 		$(BIN)/python -m pytest $(SAYS_WHAT_IT_SKIPS) -o timeout=7200 tests/api/test_openapi_fuzz.py
+
+# Every fault that the tests can make, on SQLite and on PostgreSQL, one test at a time; AFTERPROP_CHAOS_SEED repeats a run.
+CHAOS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SAYS_WHAT_IT_SKIPS) -p tests.chaos.results
+chaos: install
+	AFTERPROP_CHAOS_SCALE=1 $(CHAOS) --chaos-results=benchmarks/results/chaos.md -m "not soak" tests/chaos
+
+# The same at a fifth of the numbers.
+chaos-ci: install
+	AFTERPROP_CHAOS_SCALE=0.2 $(CHAOS) -m "not soak" tests/chaos
+
+# Short jobs without a pause for AFTERPROP_SOAK_S seconds, an hour by default: memory, descriptors, processes.
+soak: install
+	AFTERPROP_SOAK_S=$${AFTERPROP_SOAK_S:-3600} $(CHAOS) -m soak tests/chaos
 
 lint: install
 	$(BIN)/ruff check .

@@ -50,13 +50,13 @@ def wait_until(holds: Callable[[], Any], timeout_s: float = 30) -> Any:
 
 
 class WorkerProcess:
-    """``python -m worker.main``, with its log."""
+    """``python -m worker.main``, or what stands for it, with its log."""
 
-    def __init__(self, environment: dict[str, str], log: Path) -> None:
+    def __init__(self, environment: dict[str, str], log: Path, module: str = "worker.main") -> None:
         self.log = log
         with log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "worker.main"],
+                [sys.executable, "-m", module],
                 env=environment,
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
@@ -94,9 +94,11 @@ class WorkerProcess:
 
 
 class Floor:
-    """Broker, database and workers with one launcher."""
+    """Broker, database and workers with one launcher; ``further`` settings as in the environment: WORKER_SLOTS="2"."""
 
-    def __init__(self, folder: Path, *, database_url: str, launcher: str, lease_s: float = LEASE_S) -> None:
+    def __init__(
+        self, folder: Path, *, database_url: str, launcher: str, lease_s: float = LEASE_S, **further: str
+    ) -> None:
         self.folder = folder
         self.launcher = launcher
         self.broker = embedded(folder / "broker")
@@ -108,6 +110,7 @@ class Floor:
             "LAUNCHER": launcher,
             "LEASE_S": str(lease_s),
             "WATCH_S": "0.25",
+            **further,
         }
         self.settings = Settings(**{name.lower(): value for name, value in settings.items()})
         self.environment = {
@@ -148,9 +151,10 @@ class Floor:
             wait_until(worker.is_ready, 60)
         return self.workers
 
-    def start_worker(self, **environment: str) -> WorkerProcess:
+    def start_worker(self, module: str = "worker.main", **environment: str) -> WorkerProcess:
         self._started += 1
-        return WorkerProcess({**self.environment, **environment}, self.folder / f"worker-{self._started}.log")
+        log = self.folder / f"worker-{self._started}.log"
+        return WorkerProcess({**self.environment, **environment}, log, module)
 
     def end(self) -> None:
         for worker in self.workers:
@@ -254,8 +258,16 @@ class Floor:
         return "\n".join(f"--- {worker.log.name}\n{worker.log.read_text()[-4000:]}" for worker in self.workers)
 
 
+def is_alive(process: psutil.Process) -> bool:
+    """Whether it runs; one that is dead and waits for its parent to take note does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def signal_and_wait(process: psutil.Process | int, number: int = signal.SIGKILL, *, timeout_s: float = 5) -> None:
     """Signals a process that is not our child and waits until it is gone."""
     found = psutil.Process(process) if isinstance(process, int) else process
     found.send_signal(number)
-    wait_until(lambda: not found.is_running() or found.status() == psutil.STATUS_ZOMBIE, timeout_s)
+    wait_until(lambda: not is_alive(found), timeout_s)
