@@ -37,13 +37,13 @@ $(STAMP): requirements.lock pyproject.toml Makefile
 demo: install
 	@$(BIN)/python -m afterprop.demo $(if $(KEEP),--keep)
 
-# The whole suite, on two processes; at its end it names every test that was skipped, and why. First what needs no running
-# service, test by test; then what starts services, file by file, since the tests of a file share one.
+# The whole suite; at its end it names every test that was skipped, and why. First what needs no running service, on two
+# processes, test by test; then what starts services and often waits for them, on three, file by file.
 COMPUTES := tests/api tests/identities tests/learners tests/specs tests/store tests/worker_comparison tests/worker_training \
 	tests/test_house.py
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SAYS_WHAT_IT_SKIPS) -n 2 --dist worksteal $(COMPUTES)
-	$(BIN)/python -m pytest $(SAYS_WHAT_IT_SKIPS) -n 2 --dist loadfile --ignore=tests/chaos $(COMPUTES:%=--ignore=%)
+	$(BIN)/python -m pytest $(SAYS_WHAT_IT_SKIPS) -n 3 --dist loadfile --no-loadscope-reorder --ignore=tests/chaos $(COMPUTES:%=--ignore=%)
 
 # Requests made from the OpenAPI document: every boundary of every field, random ones, and chains of them.
 fuzz: install
