@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from anyio import to_thread
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from pydantic import BaseModel
 
 from api import errors, log_lines, memory, openapi
+from api.admission import admitted
 from api.dependencies import Door
 from api.exposure import refusal_to_start, trusted_hosts
 from api.metrics import Metrics
@@ -106,6 +107,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        dependencies=[Depends(admitted)],
     )
     for noun in NOUNS:
         app.include_router(noun.router)

@@ -1,12 +1,16 @@
 """What a handler may ask for, as type names."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Header, Path, Request
 
+from api.admission import admitted
+from api.bad_keys import BadKeys
+from api.callers import Caller
 from api.errors import Refused
+from api.exposure import asks_for_keys
 from api.meant import asked
 from api.metrics import Metrics
 from api.problems import ProblemItem
@@ -30,6 +34,11 @@ class Door:
     bell: Bell
     watcher: EventWatcher
     metrics: Metrics
+    bad_keys: BadKeys = field(default_factory=BadKeys)
+
+    @property
+    def asks_for_keys(self) -> bool:
+        return asks_for_keys(self.settings)
 
 
 async def _door(request: Request) -> Door:
@@ -97,6 +106,8 @@ def _of_dependencies(dependant: object) -> set[str]:
     return found
 
 
+CallerDep = Annotated[Caller, Depends(admitted)]
+"""Who asks. Whatever belongs to somebody is asked for with ``project=caller.project``."""
 DoorDep = Annotated[Door, Depends(_door)]
 DatabaseDep = Annotated[Database, Depends(_database)]
 JobIdDep = Annotated[str, Depends(_job_id)]

@@ -10,6 +10,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import problems
+from api.exposure import ANY_HOST
 from api.metrics import Metrics
 from store.identifiers import new_id
 
@@ -76,7 +77,7 @@ class Threshold:
     def _refusal(self, scope: Scope) -> Any:
         headers = Headers(scope=scope)
         host = host_name(headers.get("host", ""))
-        if host not in self._hosts:
+        if host not in self._hosts and ANY_HOST not in self._hosts:
             return problems.response(scope, "untrusted_host")
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length[:20]) > self._max_body_bytes:

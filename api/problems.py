@@ -24,10 +24,16 @@ KINDS: Mapping[str, Kind] = {
     "malformed_json": Kind(400, "Malformed JSON", "Send UTF-8 JSON without NaN, duplicate names or lone surrogates."),
     "malformed_request": Kind(400, "Malformed request", "A header or the request line cannot be read; see `detail`."),
     "untrusted_host": Kind(
-        400, "Untrusted host", "The service runs open and answers only to loopback names: use 127.0.0.1 or localhost."
+        400,
+        "Untrusted host",
+        "The service answers only to names that it knows: 127.0.0.1, localhost, and those of AFTERPROP_ALLOWED_HOSTS.",
     ),
     "bad_idempotency_key": Kind(400, "Bad Idempotency-Key", "A key is 1 to 255 printable ASCII characters."),
     "bad_last_event_id": Kind(400, "Bad Last-Event-ID", "Send the `id` of the last event that you have seen."),
+    "sign_in": Kind(303, "Sign in", "Pages are shown to those who signed in with a key."),
+    "unauthorized": Kind(401, "Key asked for", "Send `Authorization: Bearer` with a key that stands."),
+    "forbidden": Kind(403, "Not allowed", "The key lacks the scope that `allowed` names."),
+    "cross_site": Kind(403, "Sent from elsewhere", "A session of the pages acts only from the pages: use a key."),
     "not_found": Kind(404, "Not found", "There is no such resource, or no such route. The list is in /openapi.json."),
     "method_not_allowed": Kind(405, "Method not allowed", "The header `Allow` says which methods this path takes."),
     "not_acceptable": Kind(406, "Not acceptable", "Ask for one of the media types in `allowed`."),
@@ -52,6 +58,9 @@ KINDS: Mapping[str, Kind] = {
     ),
     "patch_failed": Kind(422, "The patch does not apply", "`errors` names the operation that failed."),
     "bad_cursor": Kind(422, "Bad cursor", "Use `next_cursor` of an earlier page as it stands."),
+    "too_many_bad_keys": Kind(
+        429, "Too many bad keys", "From this address came ten bad keys within a minute: wait for `Retry-After`."
+    ),
     "internal_error": Kind(500, "Internal error", "This is a defect: report it with the request_id."),
     "no_worker": Kind(503, "No worker", "Start a worker of this class; `/v1/workers` lists those that live."),
     "estimate_not_ready": Kind(503, "Estimate not ready", "A worker is at it: ask again with the same body."),

@@ -5,7 +5,13 @@ import os
 from alembic import context
 from sqlalchemy import Connection, text
 
-from store import comparison_tables, estimate_tables, probe_tables, verdict_tables  # noqa: F401 - declare their tables
+from store import (  # noqa: F401 - declare their tables
+    comparison_tables,
+    estimate_tables,
+    key_tables,
+    probe_tables,
+    verdict_tables,
+)
 from store.database import connect
 from store.settings import settings
 from store.tables import Table

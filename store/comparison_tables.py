@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, CheckConstraint, Computed, ForeignKey, Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from store.tables import Table
+from store.tables import DEFAULT_PROJECT, Table
 
 _PHASE = "CASE WHEN status IN ('tuning','running','cancelling') THEN 'active' ELSE 'terminal' END"
 
@@ -16,6 +16,7 @@ class Comparison(Table):
     __tablename__ = "comparisons"
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    project: Mapped[str] = mapped_column(String(64), default=DEFAULT_PROJECT, server_default=DEFAULT_PROJECT)
     name: Mapped[str | None]
     labels: Mapped[dict[str, Any]]
     spec: Mapped[dict[str, Any]]
@@ -38,7 +39,7 @@ class Comparison(Table):
     __table_args__ = (
         CheckConstraint("status IN ('tuning','running','cancelling','succeeded','failed','cancelled')", name="status"),
         CheckConstraint("(status = 'succeeded') = (result IS NOT NULL)", name="result_means_succeeded"),
-        Index("ix_comparisons_created", "created_at", "id"),
+        Index("ix_comparisons_created", "project", "created_at", "id"),
         Index(
             "ix_comparisons_active",
             "created_at",

@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import JSON, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from store.tables import Table
+from store.tables import DEFAULT_PROJECT, Table
 
 
 class EstimateRequest(Table):
@@ -14,6 +14,7 @@ class EstimateRequest(Table):
     __tablename__ = "estimates"
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    project: Mapped[str] = mapped_column(String(64), default=DEFAULT_PROJECT, server_default=DEFAULT_PROJECT)
     spec_sha256: Mapped[str] = mapped_column(String(64), index=True)
     resolved_spec: Mapped[dict[str, Any]]
     resource_class: Mapped[str] = mapped_column(String(8))

@@ -6,25 +6,24 @@ from sqlalchemy.orm import Session
 
 from store.database import now_s
 from store.errors import IdempotencyKeyInFlight, IdempotencyKeyReused
-from store.tables import IdempotencyKey
+from store.tables import DEFAULT_PROJECT, IdempotencyKey
 
 KEPT_S = 24 * 3600.0
-OPEN_TENANT = "open"
 
 
-def begin(session: Session, key: str, *, request_sha256: str, tenant: str = OPEN_TENANT) -> str | None:
+def begin(session: Session, key: str, *, request_sha256: str, project: str = DEFAULT_PROJECT) -> str | None:
     """Stores the key in the caller's transaction; returns the job of an earlier request with the same body.
 
     IdempotencyKeyReused for another body; IdempotencyKeyInFlight while the earlier one is still being answered.
     """
     session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < now_s() - KEPT_S))
-    known = _find(session, key, tenant)
+    known = _find(session, key, project)
     if known is None:
         try:
             with session.begin_nested():
                 session.execute(
                     insert(IdempotencyKey).values(
-                        tenant=tenant, key=key, request_sha256=request_sha256, created_at=now_s()
+                        project=project, key=key, request_sha256=request_sha256, created_at=now_s()
                     )
                 )
         except IntegrityError:
@@ -37,14 +36,14 @@ def begin(session: Session, key: str, *, request_sha256: str, tenant: str = OPEN
     return known.job_id
 
 
-def finish(session: Session, key: str, *, job_id: str, tenant: str = OPEN_TENANT) -> None:
+def finish(session: Session, key: str, *, job_id: str, project: str = DEFAULT_PROJECT) -> None:
     """Ties the key to the job that it made."""
     session.execute(
-        update(IdempotencyKey).where(IdempotencyKey.tenant == tenant, IdempotencyKey.key == key).values(job_id=job_id)
+        update(IdempotencyKey).where(IdempotencyKey.project == project, IdempotencyKey.key == key).values(job_id=job_id)
     )
 
 
-def _find(session: Session, key: str, tenant: str) -> IdempotencyKey | None:
+def _find(session: Session, key: str, project: str) -> IdempotencyKey | None:
     return session.execute(
-        select(IdempotencyKey).where(IdempotencyKey.tenant == tenant, IdempotencyKey.key == key)
+        select(IdempotencyKey).where(IdempotencyKey.project == project, IdempotencyKey.key == key)
     ).scalar_one_or_none()

@@ -23,6 +23,13 @@ class Settings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", description="the address that the API is bound to")
     open: str | None = Field(default=None, description="'loopback-published': may run open behind ports on 127.0.0.1")
+    keys: Literal["required"] | None = Field(
+        default=None, description="'required': keys are asked for on loopback too; elsewhere they always are"
+    )
+    allowed_hosts: str = Field(
+        default="", description="names by which the service may be called beside loopback ones, with commas; * is any"
+    )
+    behind_tls: bool = Field(default=False, description="people reach the pages by https: cookies go no other way")
     launcher: Literal["auto", "fork", "spawn"] = Field(default="auto")
     worker_classes: str | None = Field(default=None, description="'cpu', 'gpu' or 'cpu,gpu'; default: what is there")
     worker_slots: int = Field(default=1, ge=1, le=256, description="attempts at a time on the cpu queue")

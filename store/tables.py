@@ -23,6 +23,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 PENDING = ("queued", "paused")
 ACTIVE = ("starting", "running", "pausing", "cancelling", "finalizing")
 TERMINAL = ("succeeded", "failed", "cancelled", "expired")
+DEFAULT_PROJECT = "default"
+"""Whose everything is where no keys are asked for."""
 
 _PHASE = (
     "CASE WHEN status IN ('queued','paused') THEN 'pending' "
@@ -52,6 +54,7 @@ class Job(Table):
     __tablename__ = "jobs"
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    project: Mapped[str] = mapped_column(String(64), default=DEFAULT_PROJECT, server_default=DEFAULT_PROJECT)
     name: Mapped[str | None]
     labels: Mapped[dict[str, Any]]
     priority: Mapped[int] = mapped_column(default=0)
@@ -116,8 +119,8 @@ class Job(Table):
             sqlite_where=text("phase = 'active'"),
             postgresql_where=text("phase = 'active'"),
         ),
-        Index("ix_jobs_created", "created_at", "id"),
-        Index("ix_jobs_status", "status", "created_at", "id"),
+        Index("ix_jobs_created", "project", "created_at", "id"),
+        Index("ix_jobs_status", "project", "status", "created_at", "id"),
     )
 
 
@@ -281,7 +284,7 @@ class IdempotencyKey(Table):
 
     __tablename__ = "idempotency_keys"
 
-    tenant: Mapped[str] = mapped_column(String(40), primary_key=True)
+    project: Mapped[str] = mapped_column(String(64), primary_key=True)
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
     request_sha256: Mapped[str] = mapped_column(String(64))
     job_id: Mapped[str | None] = mapped_column(String(40))
