@@ -22,6 +22,7 @@ class Made(Protocol):
 def create_once(
     door: Door,
     *,
+    project: str,
     at: str,
     key: str | None,
     request_sha256: str,
@@ -35,14 +36,14 @@ def create_once(
     another one pointless, whatever its key: that is the answer then, as if it were a repeat.
     """
     with door.database.writing.begin() as session:
-        earlier = idempotency.begin(session, key, request_sha256=request_sha256) if key else None
+        earlier = idempotency.begin(session, key, request_sha256=request_sha256, project=project) if key else None
         if earlier is None and known is not None and (earlier := known(session)) is not None and key:
-            idempotency.finish(session, key, job_id=earlier)
+            idempotency.finish(session, key, job_id=earlier, project=project)
         if earlier is not None:
             return _answer(read(session, earlier), f"{at}/{earlier}", replayed=True)
         made = make(session)
         if key:
-            idempotency.finish(session, key, job_id=made.id)
+            idempotency.finish(session, key, job_id=made.id, project=project)
         session.flush()
         made_id, resource_class = made.id, made.resource_class
         answer = read(session, made_id)

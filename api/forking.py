@@ -7,6 +7,7 @@ from fastapi import Response
 from sqlalchemy.orm import Session
 
 from api.bodies import validated
+from api.callers import Caller
 from api.dependencies import Door
 from api.errors import Refused
 from api.problems import ProblemItem
@@ -19,6 +20,7 @@ from store.tables import Job
 
 def forked(
     door: Door,
+    caller: Caller,
     job_id: str,
     patch: Patch | None,
     *,
@@ -34,12 +36,13 @@ def forked(
     It waits at the old one's priority, unless that one was a comparison's: these stand back for jobs of their own.
     """
     with door.database.reading() as session:
-        old = jobs.get(session, job_id)
+        old = jobs.get(session, job_id, project=caller.project)
         priority = old.priority if listing.comparison_of(session, job_id) is None else 0
         fields = {**old.resolved_spec, "name": old.name, "labels": old.labels}
     spec = _patched(fields, patch) if patch is not None else validated(JobSpec, fields)
     return submit(
         door,
+        caller,
         spec,
         posted=spec.resolved(),
         key=key,

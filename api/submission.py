@@ -7,6 +7,7 @@ from fastapi import Response
 from sqlalchemy.orm import Session
 
 from api.answers import JobAnswer
+from api.callers import Caller
 from api.creation import create_once
 from api.dependencies import Door
 from api.rows import dataset_name, job_answer, resource_class
@@ -17,6 +18,7 @@ from store.tables import Job
 
 def submit(
     door: Door,
+    caller: Caller,
     spec: JobSpec,
     *,
     posted: Any,
@@ -44,6 +46,7 @@ def submit(
             forked_from=forked_from,
             spec_patch=None if patch is None else list(patch),
             priority=priority,
+            project=caller.project,
         )
         if also is not None:
             also(session, job)
@@ -51,11 +54,12 @@ def submit(
 
     return create_once(
         door,
+        project=caller.project,
         at="/v1/jobs",
         key=key,
         request_sha256=request_sha256,
         make=make,
-        read=lambda session, job_id: queued_answer(session, jobs.get(session, job_id), door),
+        read=lambda session, job_id: queued_answer(session, jobs.get(session, job_id, project=caller.project), door),
         known=known,
     )
 

@@ -20,7 +20,7 @@ from store.database import now_s
 from store.errors import IllegalTransition, NotFound
 from store.identifiers import new_id
 from store.listing import decode
-from store.tables import TERMINAL, Job
+from store.tables import DEFAULT_PROJECT, TERMINAL, Job
 
 PRIORITY = -10
 """Of a comparison's jobs: single jobs that come later are not kept waiting by hundreds."""
@@ -59,10 +59,12 @@ def create(
     plan: dict[str, Any],
     resource_class: str,
     dataset: str,
+    project: str = DEFAULT_PROJECT,
 ) -> Comparison:
     """A comparison whose first jobs are queued."""
     row = Comparison(
         id=new_id("cmp"),
+        project=project,
         name=resolved_spec.get("name"),
         labels=resolved_spec.get("labels") or {},
         spec=spec,
@@ -80,17 +82,23 @@ def create(
     return row
 
 
-def get(session: Session, comparison_id: str) -> Comparison:
-    """The comparison, or NotFound."""
-    row = session.get(Comparison, comparison_id, populate_existing=True)
+def get(session: Session, comparison_id: str, *, project: str | None = None) -> Comparison:
+    """The comparison, or NotFound; another project's is as good as none."""
+    query = select(Comparison).where(Comparison.id == comparison_id)
+    if project is not None:
+        query = query.where(Comparison.project == project)
+    row = session.scalars(query.execution_options(populate_existing=True)).one_or_none()
     if row is None:
         raise NotFound(f"There is no comparison {comparison_id!r}.")
     return row
 
 
-def page(session: Session, *, limit: int, after: str | None = None) -> tuple[list[Comparison], str | None]:
-    """Comparisons, newest first, and the cursor of the next page or None."""
+def page(
+    session: Session, *, limit: int, project: str = DEFAULT_PROJECT, after: str | None = None
+) -> tuple[list[Comparison], str | None]:
+    """Comparisons of a project, newest first, and the cursor of the next page or None."""
     query = select(Comparison).options(defer(Comparison.plan), defer(Comparison.result), defer(Comparison.spec))
+    query = query.where(Comparison.project == project)
     if after is not None:
         created_at, id_of_a_job = decode(after)
         place = created_at, id_of_a_job.replace("job_", "cmp_")
@@ -284,6 +292,7 @@ def _queue(session: Session, row: Comparison, wanted: Sequence[Run]) -> None:
             resource_class=row.resource_class,
             dataset=row.dataset,
             priority=PRIORITY,
+            project=row.project,
         )
         session.execute(
             update(ComparisonRun)

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from store.database import now_s
 from store.estimate_tables import EstimateRequest
 from store.identifiers import new_id
+from store.tables import DEFAULT_PROJECT
 
 FRESH_S: Final = 300.0
 """An answer is given again for so long: later the machine may be in another state."""
@@ -26,18 +27,24 @@ def spec_digest(resolved: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(counted, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def ask(session: Session, resolved: dict[str, Any], *, resource_class: str) -> str:
-    """The id of a question: of one that was asked before and is answered, or will be, else of a new one."""
+def ask(session: Session, resolved: dict[str, Any], *, resource_class: str, project: str = DEFAULT_PROJECT) -> str:
+    """The id of a question: of one that the project asked before and is answered, or will be, else of a new one.
+
+    What another project asked is not its to know, not even by a quicker answer.
+    """
     digest = spec_digest(resolved)
     now = session.execute(select(now_s())).scalar_one()
     open_or_fresh = select(EstimateRequest).where(
-        EstimateRequest.spec_sha256 == digest, EstimateRequest.created_at > now - FRESH_S
+        EstimateRequest.project == project,
+        EstimateRequest.spec_sha256 == digest,
+        EstimateRequest.created_at > now - FRESH_S,
     )
     for before in session.scalars(open_or_fresh.order_by(EstimateRequest.created_at.desc())):
         if before.answer is None or "error" not in before.answer:
             return before.id
     asked = EstimateRequest(
         id=new_id("est"),
+        project=project,
         spec_sha256=digest,
         resolved_spec=resolved,
         resource_class=resource_class,
@@ -78,9 +85,12 @@ def write_answer(session: Session, estimate_id: str, found: dict[str, Any]) -> N
     session.execute(unanswered.values(answer=found))
 
 
-def of_spec(session: Session, resolved: dict[str, Any], *, before: float) -> dict[str, Any] | None:
-    """The newest estimate of such a job that was asked for before this moment."""
+def of_spec(
+    session: Session, resolved: dict[str, Any], *, before: float, project: str = DEFAULT_PROJECT
+) -> dict[str, Any] | None:
+    """The newest estimate of such a job that its project asked for before this moment."""
     query = select(EstimateRequest.answer).where(
+        EstimateRequest.project == project,
         EstimateRequest.spec_sha256 == spec_digest(resolved),
         EstimateRequest.created_at <= before,
         EstimateRequest.answer.is_not(None),

@@ -12,7 +12,7 @@ from store import events
 from store.database import now_s
 from store.errors import IllegalTransition, NotFound
 from store.identifiers import new_id
-from store.tables import TERMINAL, Job
+from store.tables import DEFAULT_PROJECT, TERMINAL, Job
 
 
 def create(
@@ -25,10 +25,12 @@ def create(
     forked_from: str | None = None,
     spec_patch: list[Any] | None = None,
     priority: int = 0,
+    project: str = DEFAULT_PROJECT,
 ) -> Job:
     """A queued job. The row is the outbox: a worker finds it with or without a wake-up."""
     job = Job(
         id=new_id("job"),
+        project=project,
         name=resolved_spec.get("name"),
         labels=resolved_spec.get("labels") or {},
         priority=priority,
@@ -53,9 +55,12 @@ def create(
     return job
 
 
-def get(session: Session, job_id: str) -> Job:
-    """The job, or NotFound."""
-    job = session.get(Job, job_id, populate_existing=True)
+def get(session: Session, job_id: str, *, project: str | None = None) -> Job:
+    """The job, or NotFound. With a project, another one's job is as good as none: the door always names it."""
+    query = select(Job).where(Job.id == job_id)
+    if project is not None:
+        query = query.where(Job.project == project)
+    job = session.scalars(query.execution_options(populate_existing=True)).one_or_none()
     if job is None:
         raise NotFound(f"There is no job {job_id!r}.")
     return job

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from store.comparison_tables import ComparisonRun
 from store.errors import BelongsToComparison, IllegalTransition, StoreError
-from store.tables import TERMINAL, Job
+from store.tables import DEFAULT_PROJECT, TERMINAL, Job
 
 CURSOR = "41[0-9a-f]{46}"
 """A float64 between 2**17 and 2**33 seconds, which reaches from 1970 to 2242, and a UUID."""
@@ -27,6 +27,7 @@ def page(
     session: Session,
     *,
     limit: int,
+    project: str = DEFAULT_PROJECT,
     after: str | None = None,
     statuses: Sequence[str] = (),
     learner: str | None = None,
@@ -37,8 +38,8 @@ def page(
     labels: Mapping[str, str] | None = None,
     created_after: float | None = None,
 ) -> tuple[list[Job], str | None]:
-    """Jobs, newest first, and the cursor of the next page or None. ``comparison`` is an id, or OWN."""
-    query = select(Job)
+    """Jobs of a project, newest first, and the cursor of the next page or None. ``comparison`` is an id, or OWN."""
+    query = select(Job).where(Job.project == project)
     if statuses:
         query = query.where(Job.status.in_(statuses))
     for column, wanted in (

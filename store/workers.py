@@ -8,7 +8,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from store.database import now_s
-from store.tables import Job, Worker
+from store.tables import DEFAULT_PROJECT, Job, Worker
 
 
 @dataclass(frozen=True)
@@ -106,14 +106,16 @@ def reasons(session: Session, jobs: Sequence[Job], *, lease_s: float) -> dict[st
     return found
 
 
-def waiting(session: Session, *, limit: int, lease_s: float) -> list[tuple[Job, Place]]:
-    """The next queued jobs in the order of their claims, each with its place."""
+def waiting(session: Session, *, limit: int, lease_s: float, project: str = DEFAULT_PROJECT) -> list[tuple[Job, Place]]:
+    """The project's next queued jobs in the order of their claims, each with its place among everybody's."""
     order = (Job.priority.desc(), Job.created_at, Job.id)
-    position = func.row_number().over(partition_by=Job.resource_class, order_by=order)
+    position = func.row_number().over(partition_by=Job.resource_class, order_by=order).label("position")
+    placed = select(Job.id, position).where(Job.status == "queued", Job.desired_state == "run").subquery()
     rows = session.execute(
-        select(Job, position)
-        .where(Job.status == "queued", Job.desired_state == "run")
-        .order_by(position, Job.resource_class)
+        select(Job, placed.c.position)
+        .join(placed, placed.c.id == Job.id)
+        .where(Job.project == project)
+        .order_by(placed.c.position, Job.resource_class)
         .limit(limit)
     ).all()
     why = reasons(session, [job for job, _ in rows], lease_s=lease_s)
@@ -134,7 +136,7 @@ def _why(job: Job, *, offered: bool, higher: int) -> tuple[str, str]:
 
 
 def queue_counts(session: Session) -> dict[str, dict[str, int]]:
-    """Jobs by class and status, terminal ones left out."""
+    """Everybody's jobs by class and status, terminal ones left out: how long the queue is, not whose."""
     counts: dict[str, dict[str, int]] = {}
     rows = session.execute(
         select(Job.resource_class, Job.status, func.count())

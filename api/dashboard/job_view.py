@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from api import verdict_answers
 from api.answers import JobAnswer
+from api.callers import Caller
 from api.dashboard import tables
 from api.dashboard.formats import duration, figure, words
 from api.dashboard.job_lines import metric_text, took
@@ -28,9 +29,9 @@ QUIET = ("progress", "metrics")
 """Types of events that the progress bar and the charts show."""
 
 
-def job_view(session: Session, job_id: str, door: Door) -> dict[str, Any]:
+def job_view(session: Session, job_id: str, door: Door, caller: Caller) -> dict[str, Any]:
     """The content of ``job.html``, or NotFound."""
-    row = jobs.get(session, job_id)
+    row = jobs.get(session, job_id, project=caller.project)
     job = queued_answer(session, row, door)
     diagnostics = summarized(summaries.read(session, job_id), row.result, row.diagnostics, row.receipt)
     attempts = [attempt_answer(found) for found in _attempts(session, job_id)]

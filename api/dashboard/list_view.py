@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 from sqlalchemy.orm import Session
 
 from api.answers import Page
+from api.callers import Caller
 from api.dashboard.job_lines import best_metric, last_metric, standing, took
 from api.dependencies import Door
 from api.rows import dataset_name, job_answer
@@ -37,16 +38,17 @@ FIRST_JOB = {"name": "first", **RECIPES["forward_forward"].spec}
 
 
 def list_view(
-    session: Session, door: Door, wanted: Mapping[str, str], *, cursor: str | None, base_url: str
+    session: Session, door: Door, caller: Caller, wanted: Mapping[str, str], *, cursor: str | None, base_url: str
 ) -> dict[str, Any]:
     """The content of ``job_list.html``; ``wanted`` holds ``status`` and the narrowing filters that are set."""
     statuses = tuple(part for part in wanted.get("status", "").split(",") if part)
     narrowing = {name: wanted[name] for name in NARROWING if name in wanted}
     chosen = {name: value for name, value in {"comparison": OWN, **narrowing}.items() if value != EVERY}
-    found, following = listing.page(session, limit=LIMIT, after=cursor, statuses=statuses, **chosen)  # type: ignore[arg-type]  # filters that are all text
+    asked: dict[str, Any] = {"limit": LIMIT, "after": cursor, "statuses": statuses, **chosen}
+    found, following = listing.page(session, project=caller.project, **asked)
     places = workers.reasons(session, found, lease_s=door.settings.lease_s)
     answers = [job_answer(job, places.get(job.id)) for job in found]
-    compared = bool(comparisons.page(session, limit=1)[0])
+    compared = bool(comparisons.page(session, project=caller.project, limit=1)[0])
     evaluated = {job.id: _evaluated(session, job.id) for job in found if job.phase == "active"}
     return {
         "page": Page(data=answers, has_more=following is not None, next_cursor=following),

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse
 
 from api.answers import Page, StatusReason
 from api.broker import broker_answers
-from api.dependencies import DoorDep, known_parameters_only
+from api.dependencies import CallerDep, DoorDep, known_parameters_only
 from api.problems import declared
 from api.rows import rfc3339
 from store import workers
@@ -64,7 +64,7 @@ class Waiting(BaseModel):
 class Queue(BaseModel):
     """What waits, and what runs."""
 
-    counts: dict[str, dict[str, int]] = Field(description="jobs that have not ended, by class and status")
+    counts: dict[str, dict[str, int]] = Field(description="everybody's jobs that have not ended, by class and status")
     data: list[Waiting]
     has_more: bool
     next_cursor: str | None
@@ -127,11 +127,11 @@ def list_workers(door: DoorDep) -> Page[WorkerAnswer]:
 
 
 @router.get("/v1/queue", operation_id="get_queue", response_model=Queue, responses=declared())
-def get_queue(door: DoorDep, limit: Annotated[int, Query(ge=1, le=200)] = 50) -> Queue:
-    """What waits: the next jobs of each class, with position and typed reason."""
+def get_queue(door: DoorDep, caller: CallerDep, limit: Annotated[int, Query(ge=1, le=200)] = 50) -> Queue:
+    """What waits: the next own jobs of each class, with their position among all and typed reason."""
     with door.database.reading() as session:
         counts = workers.queue_counts(session)
-        places = workers.waiting(session, limit=limit + 1, lease_s=door.settings.lease_s)
+        places = workers.waiting(session, project=caller.project, limit=limit + 1, lease_s=door.settings.lease_s)
     shown = [
         Waiting(
             job_id=job.id,

@@ -11,8 +11,9 @@ from pydantic import BaseModel
 
 from api.answers import Page, Time
 from api.byte_range import NotSatisfiable, satisfied
+from api.callers import Caller
 from api.conditional import matches
-from api.dependencies import Door, DoorDep, JobIdDep, known_parameters_only
+from api.dependencies import CallerDep, Door, DoorDep, JobIdDep, known_parameters_only
 from api.errors import Refused
 from api.problems import declared
 from api.rows import rfc3339
@@ -57,10 +58,10 @@ class CheckpointAnswer(BaseModel):
 
 
 @router.get("/artifacts", operation_id="list_artifacts", response_model=Page[ArtifactAnswer], responses=declared())
-def list_artifacts(door: DoorDep, job_id: JobIdDep) -> Page[ArtifactAnswer]:
+def list_artifacts(door: DoorDep, caller: CallerDep, job_id: JobIdDep) -> Page[ArtifactAnswer]:
     """The files of the job, by name."""
     with door.database.reading() as session:
-        jobs.get(session, job_id)
+        jobs.get(session, job_id, project=caller.project)
         rows = artifacts.of_job(session, job_id)
     return Page[ArtifactAnswer](
         data=[
@@ -81,10 +82,10 @@ def list_artifacts(door: DoorDep, job_id: JobIdDep) -> Page[ArtifactAnswer]:
 @router.get(
     "/checkpoints", operation_id="list_checkpoints", response_model=Page[CheckpointAnswer], responses=declared()
 )
-def list_checkpoints(door: DoorDep, job_id: JobIdDep) -> Page[CheckpointAnswer]:
+def list_checkpoints(door: DoorDep, caller: CallerDep, job_id: JobIdDep) -> Page[CheckpointAnswer]:
     """The checkpoints that are kept, newest first."""
     with door.database.reading() as session:
-        jobs.get(session, job_id)
+        jobs.get(session, job_id, project=caller.project)
         rows = artifacts.checkpoints(session, job_id)
     return Page[CheckpointAnswer](
         data=[
@@ -119,9 +120,9 @@ Name = Annotated[str, InPath(description="as the list names it", max_length=200)
     responses=FILE_ANSWERS | declared(416),
     dependencies=[Depends(_conditions)],
 )
-def get_artifact(request: Request, door: DoorDep, job_id: JobIdDep, name: Name) -> Response:
+def get_artifact(request: Request, door: DoorDep, caller: CallerDep, job_id: JobIdDep, name: Name) -> Response:
     """The file. The ETag is its sha256."""
-    return _file(request, door, job_id, name)
+    return _file(request, door, caller, job_id, name)
 
 
 @router.head(
@@ -131,16 +132,16 @@ def get_artifact(request: Request, door: DoorDep, job_id: JobIdDep, name: Name) 
     responses=HEAD_ANSWERS | declared(416),
     dependencies=[Depends(_conditions)],
 )
-def head_artifact(request: Request, door: DoorDep, job_id: JobIdDep, name: Name) -> Response:
+def head_artifact(request: Request, door: DoorDep, caller: CallerDep, job_id: JobIdDep, name: Name) -> Response:
     """The file's headers."""
-    return _file(request, door, job_id, name)
+    return _file(request, door, caller, job_id, name)
 
 
-def _file(request: Request, door: Door, job_id: str, name: str) -> Response:
+def _file(request: Request, door: Door, caller: Caller, job_id: str, name: str) -> Response:
     if "\0" in name:
         raise NotFound("There is no such artifact.")
     with door.database.reading() as session:
-        jobs.get(session, job_id)
+        jobs.get(session, job_id, project=caller.project)
         row = artifacts.get(session, job_id, name)
     path = _standing(Path(row.path), door.settings.artifacts_dir)
     tag = f'"{row.sha256}"'

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 
 from api.answers import AttemptAnswer, Cost, Page
-from api.dependencies import DoorDep, JobIdDep, known_parameters_only
+from api.dependencies import CallerDep, DoorDep, JobIdDep, known_parameters_only
 from api.problems import declared
 from api.rows import attempt_answer
 from specs.estimate import Estimate
@@ -34,20 +34,22 @@ class Receipt(BaseModel):
 
 
 @router.get("/attempts", operation_id="list_attempts", response_model=Page[AttemptAnswer], responses=declared())
-def list_attempts(door: DoorDep, job_id: JobIdDep) -> Page[AttemptAnswer]:
+def list_attempts(door: DoorDep, caller: CallerDep, job_id: JobIdDep) -> Page[AttemptAnswer]:
     """Every execution, oldest first."""
     with door.database.reading() as session:
-        jobs.get(session, job_id)
+        jobs.get(session, job_id, project=caller.project)
         rows = attempts.of_job(session, job_id)
     return Page[AttemptAnswer](data=[attempt_answer(row) for row in rows])
 
 
 @router.get("/receipt", operation_id="get_receipt", response_model=Receipt, responses=declared())
-def get_receipt(door: DoorDep, job_id: JobIdDep) -> Receipt:
+def get_receipt(door: DoorDep, caller: CallerDep, job_id: JobIdDep) -> Receipt:
     """What another run needs to give the same bits, and the digest that it must reach."""
     with door.database.reading() as session:
-        job = jobs.get(session, job_id)
-        said = estimates.of_spec(session, job.resolved_spec, before=job.started_at or job.created_at)
+        job = jobs.get(session, job_id, project=caller.project)
+        said = estimates.of_spec(
+            session, job.resolved_spec, before=job.started_at or job.created_at, project=caller.project
+        )
     cost = (job.result or {}).get("cost")
     return Receipt(
         job_id=job.id,

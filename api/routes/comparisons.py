@@ -14,7 +14,7 @@ from api.comparison_bundle import bundle
 from api.conditional import etag_of, tagged
 from api.creation import create_once
 from api.dashboard.comparison_view import exported
-from api.dependencies import DoorDep, IdempotencyKeyDep, known_parameters_only
+from api.dependencies import CallerDep, DoorDep, IdempotencyKeyDep, known_parameters_only
 from api.negotiation import chosen
 from api.openapi import body
 from api.problems import declared
@@ -57,7 +57,10 @@ ComparisonIdDep = Annotated[str, Depends(_comparison_id)]
     openapi_extra=body("ComparisonSpec"),
 )
 def create_comparison(
-    door: DoorDep, key: IdempotencyKeyDep, posted: Annotated[Posted[ComparisonSpec], Depends(JsonBody(ComparisonSpec))]
+    door: DoorDep,
+    caller: CallerDep,
+    key: IdempotencyKeyDep,
+    posted: Annotated[Posted[ComparisonSpec], Depends(JsonBody(ComparisonSpec))],
 ) -> Any:
     """Compares learners on one network and data set at an equal budget, with controls, tuning and paired statistics.
 
@@ -73,21 +76,26 @@ def create_comparison(
             plan=plan(ComparisonSpec.model_validate_json(json.dumps(resolved))),
             resource_class=resource_class(resolved),
             dataset=dataset_name(resolved),
+            project=caller.project,
         )
 
     return create_once(
         door,
+        project=caller.project,
         at=router.prefix,
         key=key,
         request_sha256=posted.sha256,
         make=make,
-        read=lambda session, comparison_id: whole(session, comparisons.get(session, comparison_id)),
+        read=lambda session, comparison_id: whole(
+            session, comparisons.get(session, comparison_id, project=caller.project)
+        ),
     )
 
 
 @router.get("", operation_id="list_comparisons", response_model=Page[ComparisonSummary], responses=declared())
 def list_comparisons(
     door: DoorDep,
+    caller: CallerDep,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     after: Annotated[
         str | None,
@@ -100,7 +108,7 @@ def list_comparisons(
 ) -> Any:
     """Comparisons, newest first."""
     with door.database.reading() as session:
-        found, cursor = comparisons.page(session, limit=limit, after=after)
+        found, cursor = comparisons.page(session, project=caller.project, limit=limit, after=after)
         counts = comparisons.counts(session, [row.id for row in found])
         page = Page[ComparisonSummary](
             data=[ComparisonSummary.model_validate(summary(row, counts.get(row.id, {}))) for row in found],
@@ -118,6 +126,7 @@ def list_comparisons(
 )
 def get_comparison(
     door: DoorDep,
+    caller: CallerDep,
     comparison_id: ComparisonIdDep,
     if_none_match: Annotated[str | None, Header()] = None,
     accept: Annotated[str | None, Header(include_in_schema=False)] = None,
@@ -125,7 +134,7 @@ def get_comparison(
     """The comparison with each of its jobs and the answer; the jobs alone as CSV by `Accept: text/csv`."""
     form = chosen(accept, FORMS)
     with door.database.reading() as session:
-        row = comparisons.get(session, comparison_id)
+        row = comparisons.get(session, comparison_id, project=caller.project)
         if form == CSV:
             return Response(as_csv(comparisons.rows(session, comparison_id)), media_type=CSV)
         answer = whole(session, row)
@@ -141,10 +150,10 @@ def get_comparison(
         **declared(),
     },
 )
-def get_comparison_bundle(door: DoorDep, comparison_id: ComparisonIdDep) -> Response:
+def get_comparison_bundle(door: DoorDep, caller: CallerDep, comparison_id: ComparisonIdDep) -> Response:
     """An archive to cite: specs, rows, receipts, protocol and answer."""
     with door.database.reading() as session:
-        answer = whole(session, comparisons.get(session, comparison_id))
+        answer = whole(session, comparisons.get(session, comparison_id, project=caller.project))
         rows = comparisons.rows(session, comparison_id)
         receipts = comparisons.receipts(session, comparison_id)
     return _file(bundle(answer, rows, receipts), ZIP, f"{comparison_id}.zip")
@@ -156,10 +165,10 @@ def get_comparison_bundle(door: DoorDep, comparison_id: ComparisonIdDep) -> Resp
     response_class=StreamingResponse,
     responses={200: {"content": {HTML: {"schema": {"type": "string"}}}, "description": "A page"}, **declared()},
 )
-def get_comparison_page(door: DoorDep, comparison_id: ComparisonIdDep) -> Response:
+def get_comparison_page(door: DoorDep, caller: CallerDep, comparison_id: ComparisonIdDep) -> Response:
     """The comparison as one HTML file with tables and charts, which needs neither this service nor a network."""
     with door.database.reading() as session:
-        answer = whole(session, comparisons.get(session, comparison_id))
+        answer = whole(session, comparisons.get(session, comparison_id, project=caller.project))
     headers = {"Content-Disposition": f'attachment; filename="{comparison_id}.html"'}
     return StreamingResponse(exported(answer), media_type=HTML, headers=headers)
 
@@ -171,9 +180,10 @@ def get_comparison_page(door: DoorDep, comparison_id: ComparisonIdDep) -> Respon
     response_model=ComparisonAnswer,
     responses={200: {"model": ComparisonAnswer, "description": "Asked for before"}, **declared(409)},
 )
-def cancel_comparison(door: DoorDep, comparison_id: ComparisonIdDep) -> Response:
+def cancel_comparison(door: DoorDep, caller: CallerDep, comparison_id: ComparisonIdDep) -> Response:
     """Ends the comparison and all its jobs."""
     with door.database.writing.begin() as session:
+        comparisons.get(session, comparison_id, project=caller.project)
         row, changed = comparisons.cancel(session, comparison_id)
         answer = whole(session, row)
     return Response(answer.model_dump_json(), status_code=202 if changed else 200, media_type="application/json")

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, Field
 
 from api.answers import Cost, Number
-from api.dependencies import DoorDep, JobIdDep, known_parameters_only
+from api.dependencies import CallerDep, DoorDep, JobIdDep, known_parameters_only
 from api.problems import declared
 from api.series_query import finite
 from api.signal_propagation import OverDepth, OverTime, is_over_time, over_depth, over_time
@@ -71,10 +71,10 @@ class Diagnostics(BaseModel):
 
 
 @router.get("/diagnostics", operation_id="get_diagnostics", response_model=Diagnostics, responses=declared())
-def get_diagnostics(door: DoorDep, job_id: JobIdDep) -> Any:
+def get_diagnostics(door: DoorDep, caller: CallerDep, job_id: JobIdDep) -> Any:
     """Per layer, in network order: the latest value, minimum, maximum and mean of each quantity."""
     with door.database.reading() as session:
-        job = jobs.get(session, job_id)
+        job = jobs.get(session, job_id, project=caller.project)
         found = summaries.read(session, job_id)
     answer = summarized(found, job.result, job.diagnostics, job.receipt)
     return Response(answer.model_dump_json(), media_type="application/json")

@@ -8,7 +8,8 @@ from anyio import to_thread
 from fastapi import APIRouter, Depends, Response
 
 from api.bodies import JsonBody, Posted
-from api.dependencies import Door, DoorDep, known_parameters_only
+from api.callers import Caller
+from api.dependencies import CallerDep, Door, DoorDep, known_parameters_only
 from api.errors import Refused
 from api.openapi import body
 from api.problems import ProblemItem, declared
@@ -31,13 +32,15 @@ RETRY_AFTER_S = 2
     responses=declared(415),
     openapi_extra=body("JobRequest"),
 )
-async def create_estimate(door: DoorDep, posted: Annotated[Posted[JobSpec], Depends(JsonBody(JobSpec))]) -> Any:
+async def create_estimate(
+    door: DoorDep, caller: CallerDep, posted: Annotated[Posted[JobSpec], Depends(JsonBody(JobSpec))]
+) -> Any:
     """What a job would need: parameters, bytes by component, FLOPs, seconds, and whether it fits.
 
     A worker takes some steps on made-up rows; the job is not queued. 503 `no_worker`: nobody can; 503
     `estimate_not_ready`: it takes longer than a request may, ask again with the same body.
     """
-    estimate_id = await to_thread.run_sync(_ask, door, posted.value)
+    estimate_id = await to_thread.run_sync(_ask, door, caller, posted.value)
     deadline = time.monotonic() + door.settings.estimate_wait_s
     # Waiting here holds no thread: a handful of estimates must not keep everybody else waiting.
     while (found := await to_thread.run_sync(_answer, door, estimate_id)) is None:
@@ -49,7 +52,7 @@ async def create_estimate(door: DoorDep, posted: Annotated[Posted[JobSpec], Depe
     return Response(Estimate.model_validate(found).model_dump_json(), media_type="application/json")
 
 
-def _ask(door: Door, spec: JobSpec) -> str:
+def _ask(door: Door, caller: Caller, spec: JobSpec) -> str:
     with door.database.writing.begin() as session:
         resolved = with_device(session, spec.resolved(), door)
         wanted = resource_class(resolved)
@@ -57,7 +60,7 @@ def _ask(door: Door, spec: JobSpec) -> str:
         if not any(wanted in worker.classes for worker in living):
             detail = f"No live worker takes {wanted} jobs, and only a worker can tell what one needs."
             raise Refused("no_worker", detail, headers={"Retry-After": str(RETRY_AFTER_S)})
-        estimate_id = estimates.ask(session, resolved, resource_class=wanted)
+        estimate_id = estimates.ask(session, resolved, resource_class=wanted, project=caller.project)
     door.bell.ring(wanted)
     return estimate_id
 

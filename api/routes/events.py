@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from api import streams
 from api.answers import Page, Time
-from api.dependencies import DoorDep, JobIdDep, bad_header, known_parameters_only
+from api.dependencies import CallerDep, DoorDep, JobIdDep, bad_header, known_parameters_only
 from api.negotiation import chosen
 from api.problems import declared
 from api.rows import rfc3339
@@ -86,11 +86,13 @@ After = Annotated[int, Depends(_after)]
     response_model=Page[EventAnswer],
     responses={200: {"content": STREAM}, **declared(406)},
 )
-def list_events(door: DoorDep, job_id: JobIdDep, after: After, limit: Limit = 200, accept: Accept = None) -> Any:
+def list_events(
+    door: DoorDep, caller: CallerDep, job_id: JobIdDep, after: After, limit: Limit = 200, accept: Accept = None
+) -> Any:
     """`Accept: text/event-stream` streams: the `id` is the sequence number, `Last-Event-ID` resumes, `end` is last."""
     form = chosen(accept, FORMS)
     with door.database.reading() as session:
-        jobs.get(session, job_id)
+        jobs.get(session, job_id, project=caller.project)
         if form == streams.MEDIA_TYPE:
             return streams.response(streams.event_stream(door, job_id, after=after))
         found = events.page(session, job_id, after=after, limit=limit + 1)
@@ -118,11 +120,13 @@ def list_events(door: DoorDep, job_id: JobIdDep, after: After, limit: Limit = 20
     response_model=Page[LogAnswer],
     responses={200: {"content": STREAM}, **declared(406)},
 )
-def list_logs(door: DoorDep, job_id: JobIdDep, after: After, limit: Limit = 200, accept: Accept = None) -> Any:
+def list_logs(
+    door: DoorDep, caller: CallerDep, job_id: JobIdDep, after: After, limit: Limit = 200, accept: Accept = None
+) -> Any:
     """What the trainer printed; `Accept: text/event-stream` follows it."""
     form = chosen(accept, FORMS)
     with door.database.reading() as session:
-        jobs.get(session, job_id)
+        jobs.get(session, job_id, project=caller.project)
         if form == streams.MEDIA_TYPE:
             return streams.response(streams.log_stream(door, job_id, after=after))
         found = logs.page(session, job_id, after=after, limit=limit + 1)

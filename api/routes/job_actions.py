@@ -8,7 +8,8 @@ from sqlalchemy.orm import Session
 
 from api.answers import JobAnswer
 from api.bodies import digest, json_of, validated
-from api.dependencies import Door, DoorDep, IdempotencyKeyDep, JobIdDep, known_parameters_only
+from api.callers import Caller
+from api.dependencies import CallerDep, Door, DoorDep, IdempotencyKeyDep, JobIdDep, known_parameters_only
 from api.forking import forked
 from api.openapi import body
 from api.problems import declared
@@ -26,25 +27,25 @@ REPEATED: dict[int | str, dict[str, Any]] = {200: {"model": JobAnswer, "descript
 @router.post(
     "/cancel", operation_id="cancel_job", status_code=202, response_model=JobAnswer, responses=REPEATED | declared(409)
 )
-def cancel_job(door: DoorDep, job_id: JobIdDep) -> Response:
+def cancel_job(door: DoorDep, caller: CallerDep, job_id: JobIdDep) -> Response:
     """Ends a job: a waiting one at once, a running one within seconds. `cancelled` comes after its process is gone."""
-    return _asked(door, job_id, jobs.cancel)
+    return _asked(door, caller, job_id, jobs.cancel)
 
 
 @router.post(
     "/pause", operation_id="pause_job", status_code=202, response_model=JobAnswer, responses=REPEATED | declared(409)
 )
-def pause_job(door: DoorDep, job_id: JobIdDep) -> Response:
+def pause_job(door: DoorDep, caller: CallerDep, job_id: JobIdDep) -> Response:
     """Lets a running job write a checkpoint and give up its place."""
-    return _asked(door, job_id, jobs.pause)
+    return _asked(door, caller, job_id, jobs.pause)
 
 
 @router.post(
     "/resume", operation_id="resume_job", status_code=202, response_model=JobAnswer, responses=REPEATED | declared(409)
 )
-def resume_job(door: DoorDep, job_id: JobIdDep) -> Response:
+def resume_job(door: DoorDep, caller: CallerDep, job_id: JobIdDep) -> Response:
     """Queues a paused job again; it goes on from its last checkpoint."""
-    return _asked(door, job_id, jobs.resume, wake=True)
+    return _asked(door, caller, job_id, jobs.resume, wake=True)
 
 
 async def _posted_patch(request: Request) -> tuple[Patch | None, Any, str]:
@@ -63,17 +64,21 @@ async def _posted_patch(request: Request) -> tuple[Patch | None, Any, str]:
 )
 def retry_job(
     door: DoorDep,
+    caller: CallerDep,
     job_id: JobIdDep,
     key: IdempotencyKeyDep,
     posted: Annotated[tuple[Patch | None, Any, str], Depends(_posted_patch)],
 ) -> Any:
     """A new job with the same resolved spec, changed by a JSON Patch (RFC 6902) if there is one. The old one stays."""
     patch, operations, request_sha256 = posted
-    return forked(door, job_id, patch, operations=operations or [], key=key, request_sha256=request_sha256)
+    return forked(door, caller, job_id, patch, operations=operations or [], key=key, request_sha256=request_sha256)
 
 
-def _asked(door: Door, job_id: str, ask: Callable[[Session, str], tuple[Job, bool]], *, wake: bool = False) -> Response:
+def _asked(
+    door: Door, caller: Caller, job_id: str, ask: Callable[[Session, str], tuple[Job, bool]], *, wake: bool = False
+) -> Response:
     with door.database.writing.begin() as session:
+        jobs.get(session, job_id, project=caller.project)
         job, changed = ask(session, job_id)
         answer = queued_answer(session, job, door)
     if wake and changed:

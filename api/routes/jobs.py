@@ -6,10 +6,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.admission import require
 from api.answers import JobAnswer, Page
 from api.bodies import JsonBody, Posted
 from api.conditional import require_match, tagged
-from api.dependencies import DoorDep, IdempotencyKeyDep, JobIdDep, known_parameters_only
+from api.dependencies import CallerDep, DoorDep, IdempotencyKeyDep, JobIdDep, known_parameters_only
 from api.filters import Filters, filters
 from api.openapi import body, label_parameter
 from api.problems import declared
@@ -40,10 +41,13 @@ class JobChanges(BaseModel):
     openapi_extra=body("JobRequest"),
 )
 def create_job(
-    door: DoorDep, key: IdempotencyKeyDep, posted: Annotated[Posted[JobSpec], Depends(JsonBody(JobSpec))]
+    door: DoorDep,
+    caller: CallerDep,
+    key: IdempotencyKeyDep,
+    posted: Annotated[Posted[JobSpec], Depends(JsonBody(JobSpec))],
 ) -> Any:
     """Queues a job. Only `dataset`, `network` and `learner` are required, or a `recipe`."""
-    return submit(door, posted.value, posted=posted.fields, key=key, request_sha256=posted.sha256)
+    return submit(door, caller, posted.value, posted=posted.fields, key=key, request_sha256=posted.sha256)
 
 
 @router.get(
@@ -55,6 +59,7 @@ def create_job(
 )
 def list_jobs(
     door: DoorDep,
+    caller: CallerDep,
     wanted: Annotated[Filters, Depends(filters)],
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     after: Annotated[
@@ -68,7 +73,7 @@ def list_jobs(
 ) -> Any:
     """Jobs, newest first."""
     with door.database.reading() as session:
-        found, cursor = listing.page(session, limit=limit, after=after, **wanted)
+        found, cursor = listing.page(session, project=caller.project, limit=limit, after=after, **wanted)
         places = workers.reasons(session, found, lease_s=door.settings.lease_s)
         page = Page[JobAnswer](
             data=[job_answer(job, places.get(job.id)) for job in found],
@@ -79,10 +84,12 @@ def list_jobs(
 
 
 @router.get("/{job_id}", operation_id="get_job", response_model=JobAnswer, responses={**declared(), 304: {}})
-def get_job(door: DoorDep, job_id: JobIdDep, if_none_match: Annotated[str | None, Header()] = None) -> Any:
+def get_job(
+    door: DoorDep, caller: CallerDep, job_id: JobIdDep, if_none_match: Annotated[str | None, Header()] = None
+) -> Any:
     """The job, with a strong ETag."""
     with door.database.reading() as session:
-        answer = queued_answer(session, jobs.get(session, job_id), door)
+        answer = queued_answer(session, jobs.get(session, job_id, project=caller.project), door)
     return tagged(answer, if_none_match)
 
 
@@ -95,14 +102,17 @@ def get_job(door: DoorDep, job_id: JobIdDep, if_none_match: Annotated[str | None
 )
 def update_job(
     door: DoorDep,
+    caller: CallerDep,
     job_id: JobIdDep,
     posted: Annotated[Posted[JobChanges], Depends(JsonBody(JobChanges))],
     if_match: Annotated[str | None, Header()] = None,
 ) -> Any:
-    """Changes name, labels or priority. `If-Match` guards against a change in between."""
+    """Changes name, labels or priority (scope admin). `If-Match` guards against a change in between."""
     changes = posted.value.model_dump(exclude_unset=True)
+    if "priority" in changes:
+        require(caller, "admin")
     with door.database.writing.begin() as session:
-        job = jobs.get(session, job_id)
+        job = jobs.get(session, job_id, project=caller.project)
         require_match(queued_answer(session, job, door), if_match)
         job = jobs.change(session, job_id, **changes)
         answer = queued_answer(session, job, door)
@@ -110,10 +120,12 @@ def update_job(
 
 
 @router.delete("/{job_id}", operation_id="delete_job", status_code=204, responses=declared(409, 412))
-def delete_job(door: DoorDep, job_id: JobIdDep, if_match: Annotated[str | None, Header()] = None) -> Response:
+def delete_job(
+    door: DoorDep, caller: CallerDep, job_id: JobIdDep, if_match: Annotated[str | None, Header()] = None
+) -> Response:
     """Deletes a job that has ended, with all that it left. Jobs of comparisons are kept."""
     with door.database.writing.begin() as session:
-        job = jobs.get(session, job_id)
+        job = jobs.get(session, job_id, project=caller.project)
         require_match(job_answer(job), if_match)
         listing.remove(session, job)
     for folder in (door.settings.artifacts_dir, door.settings.attempts_dir):

@@ -14,7 +14,7 @@ from api.dashboard import comparison_view, static_files
 from api.dashboard.job_view import job_view
 from api.dashboard.list_view import EVERY, list_view
 from api.dashboard.rendering import message, page
-from api.dependencies import DoorDep, known_parameters_only
+from api.dependencies import CallerDep, DoorDep, known_parameters_only
 from api.filters import STATUSES
 from api.problems import KINDS
 from api.routes.comparisons import whole
@@ -32,6 +32,7 @@ Text = Annotated[str, Query(max_length=200)]
 def jobs_page(
     request: Request,
     door: DoorDep,
+    caller: CallerDep,
     status: Text = "",
     learner: Text = "",
     network: Text = "",
@@ -49,7 +50,7 @@ def jobs_page(
         return message(door.settings, status=422, code="422", title="No such comparison", detail=detail)
     try:
         with door.database.reading() as session:
-            content = list_view(session, door, wanted, cursor=after, base_url=str(request.base_url))
+            content = list_view(session, door, caller, wanted, cursor=after, base_url=str(request.base_url))
     except BadCursor:
         detail = "The address is not one that this list has given out."
         return message(door.settings, status=422, code="422", title="No such page of jobs", detail=detail)
@@ -57,13 +58,13 @@ def jobs_page(
 
 
 @router.get("/jobs/{job_id}")
-def job_page(door: DoorDep, job_id: str) -> Response:
+def job_page(door: DoorDep, caller: CallerDep, job_id: str) -> Response:
     """A job."""
     try:
         if not is_id(job_id, "job"):
             raise NotFound
         with door.database.reading() as session:
-            content = job_view(session, job_id, door)
+            content = job_view(session, job_id, door, caller)
     except NotFound:
         detail = "Its address may be incomplete, or it was deleted."
         return message(door.settings, status=404, code="404", title="There is no such job", detail=detail)
@@ -72,12 +73,12 @@ def job_page(door: DoorDep, job_id: str) -> Response:
 
 @router.get("/comparisons")
 def comparisons_page(
-    request: Request, door: DoorDep, after: Annotated[str | None, Query(max_length=400)] = None
+    request: Request, door: DoorDep, caller: CallerDep, after: Annotated[str | None, Query(max_length=400)] = None
 ) -> Response:
     """The list of comparisons."""
     try:
         with door.database.reading() as session:
-            found, older = comparisons.page(session, limit=50, after=after)
+            found, older = comparisons.page(session, project=caller.project, limit=50, after=after)
             counts = comparisons.counts(session, [row.id for row in found])
             rows = [ComparisonSummary.model_validate(summary(row, counts.get(row.id, {}))) for row in found]
     except BadCursor:
@@ -89,13 +90,13 @@ def comparisons_page(
 
 
 @router.get("/comparisons/{comparison_id}")
-def comparison_page(door: DoorDep, comparison_id: str) -> Response:
+def comparison_page(door: DoorDep, caller: CallerDep, comparison_id: str) -> Response:
     """A comparison."""
     try:
         if not is_id(comparison_id, "cmp"):
             raise NotFound
         with door.database.reading() as session:
-            answer = whole(session, comparisons.get(session, comparison_id))
+            answer = whole(session, comparisons.get(session, comparison_id, project=caller.project))
     except NotFound:
         detail = "Its address may be incomplete."
         return message(door.settings, status=404, code="404", title="There is no such comparison", detail=detail)

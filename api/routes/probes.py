@@ -11,7 +11,7 @@ from api.answers import Page, Time
 from api.bodies import JsonBody, Posted
 from api.conditional import tagged
 from api.creation import create_once
-from api.dependencies import DoorDep, IdempotencyKeyDep, JobIdDep, known_parameters_only
+from api.dependencies import CallerDep, DoorDep, IdempotencyKeyDep, JobIdDep, known_parameters_only
 from api.errors import Refused
 from api.openapi import body
 from api.problems import ProblemItem, declared
@@ -85,6 +85,7 @@ ProbeIdDep = Annotated[str, Depends(_probe_id)]
 )
 def create_probe(
     door: DoorDep,
+    caller: CallerDep,
     job_id: JobIdDep,
     key: IdempotencyKeyDep,
     posted: Annotated[Posted[ProbeRequest], Depends(JsonBody(ProbeRequest))],
@@ -96,12 +97,13 @@ def create_probe(
     spec = posted.value.root
 
     def make(session: Session) -> _Made:
-        job = jobs.get(session, job_id)
+        job = jobs.get(session, job_id, project=caller.project)
         _check_other(session, job, spec)
         return _Made(probes.create(session, job_id, spec=spec.model_dump(mode="json")).id)
 
     return create_once(
         door,
+        project=caller.project,
         at=f"/v1/jobs/{job_id}/probes",
         key=key,
         request_sha256=posted.sha256,
@@ -111,21 +113,27 @@ def create_probe(
 
 
 @router.get("", operation_id="list_probes", response_model=Page[ProbeAnswer], responses=declared())
-def list_probes(door: DoorDep, job_id: JobIdDep, limit: Annotated[int, Query(ge=1, le=200)] = 50) -> Response:
+def list_probes(
+    door: DoorDep, caller: CallerDep, job_id: JobIdDep, limit: Annotated[int, Query(ge=1, le=200)] = 50
+) -> Response:
     """The newest probes of the job, newest first."""
     with door.database.reading() as session:
-        jobs.get(session, job_id)
+        jobs.get(session, job_id, project=caller.project)
         found = [_answer(row) for row in probes.of_job(session, job_id, limit=limit)]
     return Response(Page[ProbeAnswer](data=found).model_dump_json(), media_type="application/json")
 
 
 @router.get("/{probe_id}", operation_id="get_probe", response_model=ProbeAnswer, responses={**declared(), 304: {}})
 def get_probe(
-    door: DoorDep, job_id: JobIdDep, probe_id: ProbeIdDep, if_none_match: Annotated[str | None, Header()] = None
+    door: DoorDep,
+    caller: CallerDep,
+    job_id: JobIdDep,
+    probe_id: ProbeIdDep,
+    if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
     """One probe, with a strong ETag."""
     with door.database.reading() as session:
-        jobs.get(session, job_id)
+        jobs.get(session, job_id, project=caller.project)
         answer = _answer(probes.get(session, job_id, probe_id))
     return tagged(answer, if_none_match)
 
@@ -134,9 +142,10 @@ def _check_other(session: Session, job: Job, spec: ProbeSpec) -> None:
     """The job that a comparison of layers names must stand, and have seen the same rows."""
     if not isinstance(spec, CkaSpec):
         return
-    other = session.get(Job, spec.job_id)
-    if other is None:
-        raise _refused("no_such_job", f"there is no job {spec.job_id!r}", "the id of a job")
+    try:
+        other = jobs.get(session, spec.job_id, project=job.project)
+    except NotFound:
+        raise _refused("no_such_job", f"there is no job {spec.job_id!r}", "the id of a job") from None
     if other.resolved_spec["dataset"] != job.resolved_spec["dataset"]:
         detail = "the other job has another data set, or splits it otherwise: rows cannot be compared"
         raise _refused("other_dataset", detail, "a job with the same dataset section")

@@ -7,7 +7,7 @@ from fastapi.responses import StreamingResponse
 
 from api import parquet, series_export
 from api.answers import Page
-from api.dependencies import DoorDep, JobIdDep, known_parameters_only
+from api.dependencies import CallerDep, DoorDep, JobIdDep, known_parameters_only
 from api.negotiation import chosen
 from api.problems import declared
 from api.series_query import Axis, CatalogAnswer, SeriesAnswer, Wanted, as_csv, catalog, check_names, query
@@ -27,10 +27,10 @@ Step = Annotated[int | None, Query(ge=0, le=LAST_STEP)]
 
 
 @router.get("", operation_id="list_series", response_model=Page[CatalogAnswer], responses=declared())
-def list_series(door: DoorDep, job_id: JobIdDep) -> Any:
+def list_series(door: DoorDep, caller: CallerDep, job_id: JobIdDep) -> Any:
     """Which series the job has: name, layer, unit, count, last, least and greatest value."""
     with door.database.reading() as session:
-        jobs.get(session, job_id)
+        jobs.get(session, job_id, project=caller.project)
         page = Page[CatalogAnswer](data=catalog(session, job_id))
     return Response(page.model_dump_json(), media_type="application/json")
 
@@ -69,6 +69,7 @@ async def _wanted(
 )
 def query_series(
     door: DoorDep,
+    caller: CallerDep,
     job_id: JobIdDep,
     wanted: Annotated[Wanted, Depends(_wanted)],
     accept: Annotated[str | None, Header(include_in_schema=False)] = None,
@@ -76,7 +77,7 @@ def query_series(
     """Points of the wanted series; JSON, or CSV by `Accept: text/csv`."""
     form = chosen(accept, FORMS)
     with door.database.reading() as session:
-        jobs.get(session, job_id)
+        jobs.get(session, job_id, project=caller.project)
         answers = query(session, job_id, wanted)
     if form == CSV:
         return Response(as_csv(answers), media_type=CSV)
@@ -112,6 +113,7 @@ async def _selection(
 )
 def export_series(
     door: DoorDep,
+    caller: CallerDep,
     job_id: JobIdDep,
     wanted: Annotated[Selection, Depends(_selection)],
     accept: Annotated[str | None, Header(include_in_schema=False)] = None,
@@ -120,7 +122,7 @@ def export_series(
     form = chosen(accept, tuple(FILES))
     ending, written = FILES[form]
     with door.database.reading() as session:
-        jobs.get(session, job_id)
+        jobs.get(session, job_id, project=caller.project)
         check_names(session, job_id, wanted.names or ())
     headers = {"Content-Disposition": f'attachment; filename="{job_id}.{ending}"'}
     return StreamingResponse(written(door.database, job_id, wanted), media_type=form, headers=headers)

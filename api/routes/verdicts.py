@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from api import verdict_answers
 from api.answers import JobAnswer
 from api.bodies import JSON_TYPES, digest, json_of, validated
-from api.dependencies import DoorDep, IdempotencyKeyDep, JobIdDep, known_parameters_only
+from api.dependencies import CallerDep, DoorDep, IdempotencyKeyDep, JobIdDep, known_parameters_only
 from api.errors import Refused
 from api.forking import forked
 from api.openapi import body
@@ -46,17 +46,17 @@ VerdictIdDep = Annotated[str, Depends(_verdict_id)]
 
 
 @router.get("", operation_id="list_verdicts", response_model=VerdictPage, responses=declared())
-def list_verdicts(door: DoorDep, job_id: JobIdDep) -> VerdictPage:
+def list_verdicts(door: DoorDep, caller: CallerDep, job_id: JobIdDep) -> VerdictPage:
     """Every fault that was found so far, root causes first; a symptom names its cause."""
     with door.database.reading() as session:
-        return verdict_answers.of_job(session, jobs.get(session, job_id))
+        return verdict_answers.of_job(session, jobs.get(session, job_id, project=caller.project))
 
 
 @router.get("/{verdict_id}", operation_id="get_verdict", response_model=VerdictAnswer, responses=declared())
-def get_verdict(door: DoorDep, job_id: JobIdDep, verdict_id: VerdictIdDep) -> VerdictAnswer:
+def get_verdict(door: DoorDep, caller: CallerDep, job_id: JobIdDep, verdict_id: VerdictIdDep) -> VerdictAnswer:
     """One verdict, with what became of the forks that tried its remedies."""
     with door.database.reading() as session:
-        return verdict_answers.one_of_job(session, jobs.get(session, job_id), verdict_id)
+        return verdict_answers.one_of_job(session, jobs.get(session, job_id, project=caller.project), verdict_id)
 
 
 async def _posted_request(request: Request) -> tuple[ApplyRequest, str]:
@@ -75,6 +75,7 @@ async def _posted_request(request: Request) -> tuple[ApplyRequest, str]:
 )
 def apply_verdict(
     door: DoorDep,
+    caller: CallerDep,
     job_id: JobIdDep,
     verdict_id: VerdictIdDep,
     key: IdempotencyKeyDep,
@@ -86,7 +87,7 @@ def apply_verdict(
     """
     wanted, request_sha256 = posted
     with door.database.reading() as session:
-        jobs.get(session, job_id)
+        jobs.get(session, job_id, project=caller.project)
         remedies = verdicts.get(session, job_id, verdict_id).remedies
     if wanted.remedy >= len(remedies):
         raise _no_such_remedy(wanted.remedy, len(remedies))
@@ -98,6 +99,7 @@ def apply_verdict(
 
     return forked(
         door,
+        caller,
         job_id,
         Patch.model_validate(operations),
         operations=operations,
