@@ -119,15 +119,7 @@ def active(session: Session) -> list[str]:
 def rows(session: Session, comparison_id: str, *, stage: str | None = None) -> list[Row]:
     """The runs in the order in which they are queued."""
     query = (
-        select(
-            ComparisonRun,
-            Job.status,
-            Job.result,
-            Job.error,
-            Job.resolved_spec,
-            Job.started_at,
-            Job.finished_at,
-        )
+        select(ComparisonRun, Job.status, Job.result, Job.error, Job.resolved_spec, Job.started_at, Job.finished_at)
         .outerjoin(Job, Job.id == ComparisonRun.job_id)
         .where(ComparisonRun.comparison_id == comparison_id)
     )
