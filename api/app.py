@@ -31,6 +31,7 @@ from api.routes import (
     probes,
     series,
     verdicts,
+    verifications,
 )
 from api.watcher import EventWatcher
 from specs.comparisons import ComparisonSpec
@@ -38,6 +39,7 @@ from specs.job import JobSpec
 from specs.json_patch import Patch
 from specs.probes import ProbeRequest
 from specs.recipes import RecipeRequest
+from specs.verifications import VerificationRequest
 from specs.version import VERSION
 from store.database import connect
 from store.queue import Bell
@@ -54,6 +56,7 @@ NOUNS = (
     diagnostics,
     verdicts,
     probes,
+    verifications,
     artifacts,
     comparisons,
     estimates,
@@ -69,6 +72,7 @@ BODIES: dict[str, type[BaseModel]] = {
     "Patch": Patch,
     "ApplyRequest": verdicts.ApplyRequest,
     "ProbeRequest": ProbeRequest,
+    "VerificationRequest": VerificationRequest,
 }
 
 
