@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import case, func, insert, select, tuple_, update
+from sqlalchemy import insert, select, tuple_, update
 from sqlalchemy.orm import Session, defer
 
 from specs.comparison_plan import Run, runs
 from specs.comparison_trials import Asked, is_known, with_settings, with_trials
-from store import jobs
+from store import jobs, webhooks
 from store.comparison_tables import Comparison, ComparisonRun
 from store.database import now_s
 from store.errors import IllegalTransition, NotFound
@@ -145,32 +145,6 @@ def rows(session: Session, comparison_id: str, *, stage: str | None = None) -> l
     ]
 
 
-def counts(session: Session, comparison_ids: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Runs of each comparison by the status of their jobs; planned before there is one, deleted after."""
-    found: dict[str, dict[str, int]] = {}
-    without = case((ComparisonRun.queued.is_(True), "deleted"), else_="planned")
-    standing = func.coalesce(Job.status, without)
-    asked = (
-        select(ComparisonRun.comparison_id, standing, func.count())
-        .outerjoin(Job, Job.id == ComparisonRun.job_id)
-        .where(ComparisonRun.comparison_id.in_(comparison_ids))
-        .group_by(ComparisonRun.comparison_id, standing)
-    )
-    for comparison_id, status, count in session.execute(asked):
-        found.setdefault(comparison_id, {})[status] = count
-    return found
-
-
-def receipts(session: Session, comparison_id: str) -> dict[str, dict[str, Any] | None]:
-    """The receipt of each job."""
-    asked = (
-        select(Job.id, Job.receipt)
-        .join(ComparisonRun, ComparisonRun.job_id == Job.id)
-        .where(ComparisonRun.comparison_id == comparison_id)
-    )
-    return {job_id: receipt for job_id, receipt in session.execute(asked)}  # noqa: C416  # rows are no pairs to mypy
-
-
 def cancel(session: Session, comparison_id: str) -> tuple[Comparison, bool]:
     """Asks for the end of a comparison and of all its jobs. Returns it, and whether anything changed."""
     moved = _move(session, comparison_id, from_=("tuning", "running"), status="cancelling")
@@ -241,9 +215,13 @@ def _move(session: Session, comparison_id: str, *, from_: Sequence[str], **colum
         update(Comparison)
         .where(Comparison.id == comparison_id, Comparison.status.in_(from_))
         .values(**columns, version=Comparison.version + 1)
-        .returning(Comparison.id)
+        .returning(Comparison.project, Comparison.name, Comparison.status)
     )
-    return session.execute(moved).scalar() is not None
+    row = session.execute(moved).one_or_none()
+    if row is not None and "finished_at" in columns:
+        detail = {"id": comparison_id, "name": row.name, "status": row.status}
+        webhooks.tell(session, row.project, "comparison.finished", detail)
+    return row is not None
 
 
 def _enter(session: Session, row: Comparison, stage: str) -> None:

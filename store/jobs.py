@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, case, select, update
 from sqlalchemy.orm import Session
 
-from store import events
+from store import events, webhooks
 from store.database import now_s
 from store.errors import IllegalTransition, NotFound
 from store.identifiers import new_id
@@ -143,9 +143,12 @@ def reason(code: str | None, message: str | None) -> dict[str, Any]:
 
 
 def announce(session: Session, job_id: str, status: str, *, attempt: int = 0, reason: str | None = None) -> None:
-    """Writes the status event, and the ``end`` event after the last status of all."""
+    """Writes the status event; after the last status of all the ``end`` event and what webhooks are to be told."""
     detail = {"status": status} if reason is None else {"status": status, "reason": reason}
     announced = [("status", detail)]
     if status in TERMINAL:
         announced.append(("end", {"status": status}))
     events.append_all(session, job_id, announced, attempt=attempt)
+    if status in TERMINAL:
+        job = session.execute(select(Job.project, Job.name).where(Job.id == job_id)).one()
+        webhooks.tell(session, job.project, f"job.{status}", {"id": job_id, "name": job.name, "status": status})

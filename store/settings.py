@@ -43,14 +43,15 @@ class Settings(BaseSettings):
     first_step_s: float = Field(default=1800.0, gt=0)
     probe_limit_s: float = Field(default=120.0, gt=0, description="a probe that takes longer is ended")
     probe_limit_bytes: int = Field(default=4 << 30, gt=0, description="memory that a probe may take beyond PyTorch's")
-    verification_limit_s: float = Field(default=600.0, gt=0, description="a replay that takes longer is ended")
-    verification_limit_bytes: int = Field(
-        default=16 << 30, gt=0, description="memory that a replay on a CPU may take beyond PyTorch's"
-    )
     event_poll_s: float = Field(default=0.25, gt=0)
     event_heartbeat_s: float = Field(default=15.0, gt=0)
 
     estimate_wait_s: float = Field(default=10.0, ge=0, description="so long a request for an estimate waits for it")
+
+    webhook_hosts: str | None = Field(default=None, description="hosts that webhooks may go to, by commas; none: off")
+    unsafe_webhook_loopback_for_tests: str | None = Field(
+        default=None, pattern=r"^127\.0\.0\.1:[0-9]{1,5}$", description="a receiver of a test; never set it elsewhere"
+    )
 
     max_body_bytes: int = Field(default=256 * 1024, gt=0)
 
@@ -65,6 +66,10 @@ class Settings(BaseSettings):
         if not self.artifacts_url.startswith("file://"):
             raise ValueError(f"AFTERPROP_ARTIFACTS_URL must be a file:// folder, not {self.artifacts_url!r}")
         return Path(self.artifacts_url.removeprefix("file://"))
+
+    @property
+    def allowed_webhook_hosts(self) -> frozenset[str]:
+        return frozenset(name.strip().lower() for name in (self.webhook_hosts or "").split(",") if name.strip())
 
     @property
     def attempts_dir(self) -> Path:

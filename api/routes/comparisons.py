@@ -22,7 +22,7 @@ from api.rows import dataset_name, resource_class
 from api.submission import with_device
 from specs.comparison_plan import plan
 from specs.comparisons import ComparisonSpec
-from store import comparisons, listing
+from store import comparison_runs, comparisons, listing
 from store.comparison_tables import Comparison
 from store.errors import NotFound
 from store.identifiers import is_id
@@ -109,7 +109,7 @@ def list_comparisons(
     """Comparisons, newest first."""
     with door.database.reading() as session:
         found, cursor = comparisons.page(session, project=caller.project, limit=limit, after=after)
-        counts = comparisons.counts(session, [row.id for row in found])
+        counts = comparison_runs.counts(session, [row.id for row in found])
         page = Page[ComparisonSummary](
             data=[ComparisonSummary.model_validate(summary(row, counts.get(row.id, {}))) for row in found],
             has_more=cursor is not None,
@@ -155,7 +155,7 @@ def get_comparison_bundle(door: DoorDep, caller: CallerDep, comparison_id: Compa
     with door.database.reading() as session:
         answer = whole(session, comparisons.get(session, comparison_id, project=caller.project))
         rows = comparisons.rows(session, comparison_id)
-        receipts = comparisons.receipts(session, comparison_id)
+        receipts = comparison_runs.receipts(session, comparison_id)
     return _file(bundle(answer, rows, receipts), ZIP, f"{comparison_id}.zip")
 
 
@@ -191,7 +191,7 @@ def cancel_comparison(door: DoorDep, caller: CallerDep, comparison_id: Compariso
 
 def whole(session: Session, row: Comparison) -> ComparisonAnswer:
     """The comparison as it is answered."""
-    counts = comparisons.counts(session, [row.id]).get(row.id, {})
+    counts = comparison_runs.counts(session, [row.id]).get(row.id, {})
     return comparison_answer(row, comparisons.rows(session, row.id), counts)
 
 

@@ -18,7 +18,7 @@ from api.dependencies import CallerDep, DoorDep, known_parameters_only
 from api.filters import STATUSES
 from api.problems import KINDS
 from api.routes.comparisons import whole
-from store import comparisons
+from store import comparison_runs, comparisons
 from store.errors import NotFound
 from store.identifiers import is_id
 from store.listing import OWN, BadCursor
@@ -79,7 +79,7 @@ def comparisons_page(
     try:
         with door.database.reading() as session:
             found, older = comparisons.page(session, project=caller.project, limit=50, after=after)
-            counts = comparisons.counts(session, [row.id for row in found])
+            counts = comparison_runs.counts(session, [row.id for row in found])
             rows = [ComparisonSummary.model_validate(summary(row, counts.get(row.id, {}))) for row in found]
     except BadCursor:
         detail = "The address is not one that this list has given out."

@@ -9,7 +9,7 @@ from sqlalchemy import delete, func, select
 
 from specs.comparison_plan import plan
 from specs.comparisons import ComparisonSpec
-from store import attempts, comparisons, jobs, listing
+from store import attempts, comparison_runs, comparisons, jobs, listing
 from store.comparison_tables import Comparison
 from store.comparisons import PRIORITY, WINDOW
 from store.database import Database
@@ -220,7 +220,7 @@ def test_pages_meet_without_gap_or_repeat(database: Database) -> None:
         seen += [row.id for row in found]
     assert (seen, cursor) == (ids[::-1], None)
     with database.reading() as session:
-        assert comparisons.counts(session, ids)[ids[0]] == {"queued": 2 * ARMS}
+        assert comparison_runs.counts(session, ids)[ids[0]] == {"queued": 2 * ARMS}
         assert session.scalar(select(func.count()).select_from(Comparison)) == 3
         with pytest.raises(NotFound):
             comparisons.get(session, "cmp_" + "0" * 32)
