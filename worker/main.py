@@ -25,6 +25,7 @@ from store.queue import Bell, celery_app
 from store.settings import Settings, settings
 from worker import leash, tasks, transactions
 from worker.comparison.conductor import Conductor
+from worker.deliverer import Deliverer
 from worker.devices import gpus
 from worker.estimator import Estimator
 from worker.keeper import Keeper
@@ -35,7 +36,6 @@ from worker.poller import Poller
 from worker.prober import Prober
 from worker.reconciler import Reconciler
 from worker.spawn_launcher import SpawnLauncher
-from worker.verifier import Verifier
 from worker.watcher import Watcher
 from worker.workshop import Workshop
 
@@ -55,19 +55,19 @@ def main() -> int:
     merger = merging_rounds(shop)
     estimator = Estimator(shop)
     prober = Prober(shop)
-    verifier = Verifier(shop)
+    deliverer = Deliverer(shop)
     _stop_on_signals(shop)
     shop.launcher.start()
     if not _register(shop, devices):
         return 0
-    for thread in (watcher, reconciler, poller, conductor, merger, estimator, prober, verifier):
+    for thread in (watcher, reconciler, poller, conductor, merger, estimator, prober, deliverer):
         thread.start()
     app = celery_app(shop.settings)
-    tasks.register(app, poller, prober.wake, verifier.wake, estimator.wake)
+    tasks.register(app, poller, prober.wake, estimator.wake)
     code = _consume(app, shop)
     shop.stopping.set()
+    deliverer.close()
     prober.close()
-    verifier.close()
     poller.close()
     conductor.close()
     estimator.close()
