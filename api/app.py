@@ -31,7 +31,7 @@ from api.routes import (
     probes,
     series,
     verdicts,
-    verifications,
+    webhooks,
 )
 from api.watcher import EventWatcher
 from specs.comparisons import ComparisonSpec
@@ -39,8 +39,8 @@ from specs.job import JobSpec
 from specs.json_patch import Patch
 from specs.probes import ProbeRequest
 from specs.recipes import RecipeRequest
-from specs.verifications import VerificationRequest
 from specs.version import VERSION
+from specs.webhooks import WebhookSpec
 from store.database import connect
 from store.queue import Bell
 from store.settings import Settings
@@ -56,11 +56,11 @@ NOUNS = (
     diagnostics,
     verdicts,
     probes,
-    verifications,
     artifacts,
     comparisons,
     estimates,
     catalog,
+    webhooks,
     admin,
     pages,
 )
@@ -72,7 +72,7 @@ BODIES: dict[str, type[BaseModel]] = {
     "Patch": Patch,
     "ApplyRequest": verdicts.ApplyRequest,
     "ProbeRequest": ProbeRequest,
-    "VerificationRequest": VerificationRequest,
+    "WebhookSpec": WebhookSpec,
 }
 
 

@@ -36,6 +36,11 @@ def refusal_to_start(settings: Settings, *, environment: Mapping[str, str]) -> s
         )
     if ANY_HOST in _named(settings) and not asks_for_keys(settings):
         return "Refused to start: AFTERPROP_ALLOWED_HOSTS=* without keys would let any web page use the service."
+    if settings.unsafe_webhook_loopback_for_tests is not None and not is_loopback(settings.host):
+        return (
+            "Refused to start: AFTERPROP_UNSAFE_WEBHOOK_LOOPBACK_FOR_TESTS lets whoever reaches the API send requests "
+            f"to this machine, and {settings.host} can be reached from others. Unset it."
+        )
     if os.geteuid() == 0:
         if environment.get("AFTERPROP_CONTAINER"):
             return "Refused to start: root inside a container. Run the image as its own user."

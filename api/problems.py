@@ -40,17 +40,13 @@ KINDS: Mapping[str, Kind] = {
     "illegal_transition": Kind(
         409, "The status does not allow this", "`allowed` lists the statuses from which it may be asked for."
     ),
-    "not_replayable": Kind(
-        409,
-        "The job cannot be replayed",
-        "`detail` says why; a job with `checkpoint_every_s` set low keeps a near one.",
-    ),
     "belongs_to_comparison": Kind(
         409, "The job belongs to a comparison", "Its answer rests on this job: jobs of comparisons are kept."
     ),
     "idempotency_key_in_flight": Kind(
         409, "Idempotency-Key in flight", "A request with this key is being answered; send it again in a moment."
     ),
+    "too_many_webhooks": Kind(409, "Too many webhooks", "Delete one of the project's webhooks first."),
     "precondition_failed": Kind(412, "Precondition failed", "The job has changed: read it again, then repeat."),
     "body_too_large": Kind(413, "Body too large", "A body is at most 256 KiB, unless the service is set otherwise."),
     "unsupported_media_type": Kind(415, "Unsupported media type", "Send one of the media types in `allowed`."),
