@@ -7,17 +7,27 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from afterprop.terminal import (
+    FAILED,
+    INTERRUPTED,
+    UNREACHABLE,
+    USAGE,
+    AsJson,
+    JobId,
+    SpecFile,
+    answer,
+    answer_status,
+    client,
+    console,
+    print_json,
+    read_or_exit,
+)
 
+if TYPE_CHECKING:
     from afterprop.answers import Job
     from afterprop.client import Client
 
-# Everything but typer is imported where it is used: the command starts in a blink.
-
-FAILED, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
-WIDTH_OF_A_FILE = 160
-RETRIES = 2  # a person is waiting
+# Whatever takes long to import is imported where it is used: the command starts in a blink.
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,10 +35,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Training as a service for every learning rule. The service is at AFTERPROP_URL (http://127.0.0.1:8000).",
 )
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-SpecFile = Annotated[str, typer.Argument(metavar="FILE", help="A job spec: JSON, YAML, or - for standard input.")]
-JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id.")]
 
 
 @app.command()
@@ -191,16 +197,6 @@ def resume(job_id: JobId, as_json: AsJson = False) -> None:
         answer_status(service.jobs.resume(job_id), as_json=as_json)
 
 
-def read_or_exit(file: str) -> dict[str, Any]:
-    from afterprop.spec_file import UnreadableSpec, read_spec
-
-    try:
-        return read_spec(file)
-    except UnreadableSpec as error:
-        print(error, file=sys.stderr)
-        raise typer.Exit(USAGE) from None
-
-
 def wait_for_answer(service: "Client", made: dict[str, Any], *, as_json: bool) -> dict[str, Any]:
     """Show how far it is, then the answer."""
     from afterprop.comparing import ProgressLine, print_comparison
@@ -215,34 +211,6 @@ def wait_for_answer(service: "Client", made: dict[str, Any], *, as_json: bool) -
     else:
         print_comparison(ended, url=service.url, console=console())
     return ended
-
-
-def client() -> "Client":
-    from afterprop.client import Client
-
-    return Client(max_retries=RETRIES)
-
-
-def console(*, stderr: bool = False) -> "Console":
-    from rich.console import Console
-
-    made = Console(stderr=stderr)
-    return made if made.is_terminal else Console(stderr=stderr, width=WIDTH_OF_A_FILE)
-
-
-def print_json(value: Any) -> None:
-    print(json.dumps(value, ensure_ascii=False), flush=True)
-
-
-def answer(job: "Job | dict[str, Any]", *, as_json: bool, text: str) -> None:
-    if as_json:
-        print_json(job)
-    else:
-        print(text, flush=True)
-
-
-def answer_status(job: "Job", *, as_json: bool) -> None:
-    answer(job, as_json=as_json, text=f"{job['id']} {job['status']}")
 
 
 def warn_without_worker(job: "Job") -> None:
