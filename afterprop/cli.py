@@ -22,6 +22,7 @@ from afterprop.terminal import (
     print_json,
     read_or_exit,
 )
+from afterprop.verify_commands import verify, verify_resume
 
 if TYPE_CHECKING:
     from afterprop.answers import Job
@@ -35,6 +36,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Training as a service for every learning rule. The service is at AFTERPROP_URL (http://127.0.0.1:8000).",
 )
+
+
+app.command()(verify)
+app.command("verify-resume")(verify_resume)
 
 
 @app.command()

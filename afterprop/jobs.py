@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
+from urllib.parse import urlencode
 
 import httpx2
 
@@ -20,6 +21,7 @@ Verdicts = list[Verdict]
 
 STREAM_RETRIES = 8
 PAGE = 200
+LOOK_S = 0.5
 
 
 @final
@@ -137,6 +139,26 @@ class Jobs:
         """What was asked for and what was measured, newest first."""
         return self._data(f"{path_of(job_id)}/probes")
 
+    def verify_resume(
+        self, job_id: str, *, from_step: int | None = None, tolerance: float | None = None
+    ) -> dict[str, Any]:
+        """Ask for a replay of the job from a kept checkpoint; the queued verification."""
+        asked = {"from_step": from_step, "tolerance": tolerance}
+        body = {name: value for name, value in asked.items() if value is not None}
+        headers = {"Idempotency-Key": new_key()}
+        path = f"{path_of(job_id)}/verify-resume"
+        made: dict[str, Any] = self._transport.json("POST", path, body=body, headers=headers)
+        return made
+
+    def wait_for_verification(self, job_id: str, verification_id: str) -> dict[str, Any]:
+        """The verification when it is over: ``verdict`` bitwise, tolerance or different, or its ``error``."""
+        while True:
+            path = f"{path_of(job_id)}/verifications/{verification_id}"
+            found: dict[str, Any] = self._transport.json("GET", path)
+            if found["finished_at"] is not None:
+                return found
+            time.sleep(LOOK_S)
+
     def diagnostics(self, job_id: str) -> dict[str, Any]:
         """Per layer: norms, dead units, alignment with backprop; memory, energy, the cost of measuring."""
         summary: dict[str, Any] = self._transport.json("GET", f"{path_of(job_id)}/diagnostics")
@@ -166,8 +188,15 @@ class Jobs:
 
     def download(self, job_id: str, name: str, *, to: Path) -> Path:
         """Write an artifact to a file, which appears only when it is whole."""
+        return self._save(f"{path_of(job_id)}/artifacts/{name}", to)
+
+    def export(self, job_id: str, *, to: Path, **query: str) -> Path:
+        """Write every point of the wanted series to a CSV file. Query: names, layers, parameters, split."""
+        return self._save(f"{path_of(job_id)}/series/export?{urlencode(query)}", to, {"Accept": "text/csv"})
+
+    def _save(self, path: str, to: Path, headers: dict[str, str] | None = None) -> Path:
         partial = to.with_name(to.name + ".part")
-        with self._transport.stream(f"{path_of(job_id)}/artifacts/{name}") as response, partial.open("wb") as file:
+        with self._transport.stream(path, headers=headers) as response, partial.open("wb") as file:
             for piece in response.iter_bytes():
                 file.write(piece)
         return partial.replace(to)
