@@ -31,6 +31,7 @@ from api.routes import (
     probes,
     series,
     verdicts,
+    verifications,
     webhooks,
 )
 from api.watcher import EventWatcher
@@ -39,6 +40,7 @@ from specs.job import JobSpec
 from specs.json_patch import Patch
 from specs.probes import ProbeRequest
 from specs.recipes import RecipeRequest
+from specs.verifications import VerificationRequest
 from specs.version import VERSION
 from specs.webhooks import WebhookSpec
 from store.database import connect
@@ -56,6 +58,7 @@ NOUNS = (
     diagnostics,
     verdicts,
     probes,
+    verifications,
     artifacts,
     comparisons,
     estimates,
@@ -72,6 +75,7 @@ BODIES: dict[str, type[BaseModel]] = {
     "Patch": Patch,
     "ApplyRequest": verdicts.ApplyRequest,
     "ProbeRequest": ProbeRequest,
+    "VerificationRequest": VerificationRequest,
     "WebhookSpec": WebhookSpec,
 }
 

@@ -40,6 +40,11 @@ KINDS: Mapping[str, Kind] = {
     "illegal_transition": Kind(
         409, "The status does not allow this", "`allowed` lists the statuses from which it may be asked for."
     ),
+    "not_replayable": Kind(
+        409,
+        "The job cannot be replayed",
+        "`detail` says why; a job with `checkpoint_every_s` set low keeps a near one.",
+    ),
     "belongs_to_comparison": Kind(
         409, "The job belongs to a comparison", "Its answer rests on this job: jobs of comparisons are kept."
     ),

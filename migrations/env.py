@@ -11,6 +11,7 @@ from store import (  # noqa: F401 - declare their tables
     key_tables,
     probe_tables,
     verdict_tables,
+    verification_tables,
     webhook_tables,
 )
 from store.database import connect

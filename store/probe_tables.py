@@ -5,30 +5,22 @@ from typing import Any
 from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from store.tables import Table
+from store.leases import LeasedTable
 
 
-class Probe(Table):
-    """A measurement, what became of it, and who is at it. ``attempt`` is the fence of every worker write."""
+class Probe(LeasedTable):
+    """A measurement, and what became of it."""
 
     __tablename__ = "probes"
 
-    id: Mapped[str] = mapped_column(String(40), primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     other_job_id: Mapped[str | None] = mapped_column(String(40))
     kind: Mapped[str] = mapped_column(String(40))
     spec: Mapped[dict[str, Any]]
-    status: Mapped[str] = mapped_column(String(8), default="queued")
-    attempt: Mapped[int] = mapped_column(default=0)
-    worker_id: Mapped[str | None] = mapped_column(String(40))
-    lease_expires_at: Mapped[float | None]
     step: Mapped[int | None]
     weights: Mapped[str | None] = mapped_column(String(16))
     result: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     error: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
-    created_at: Mapped[float]
-    started_at: Mapped[float | None]
-    finished_at: Mapped[float | None]
 
     __table_args__ = (
         CheckConstraint("status IN ('queued', 'running', 'done', 'failed')", name="status"),

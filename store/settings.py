@@ -43,6 +43,10 @@ class Settings(BaseSettings):
     first_step_s: float = Field(default=1800.0, gt=0)
     probe_limit_s: float = Field(default=120.0, gt=0, description="a probe that takes longer is ended")
     probe_limit_bytes: int = Field(default=4 << 30, gt=0, description="memory that a probe may take beyond PyTorch's")
+    verification_limit_s: float = Field(default=600.0, gt=0, description="a replay that takes longer is ended")
+    verification_limit_bytes: int = Field(
+        default=16 << 30, gt=0, description="memory that a replay on a CPU may take beyond PyTorch's"
+    )
     event_poll_s: float = Field(default=0.25, gt=0)
     event_heartbeat_s: float = Field(default=15.0, gt=0)
 

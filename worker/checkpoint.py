@@ -70,6 +70,12 @@ def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
+def plain(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The state as a checkpoint gives it back: tuples are lists, and every number is one of JSON."""
+    found: dict[str, Any] = json.loads(json.dumps(state))
+    return found
+
+
 def save(snapshot: Snapshot, path: Path) -> None:
     """Write whole or not at all: a temporary file, flushed to the disk, renamed, and the folder flushed too."""
     unfinished = path.with_suffix(".unfinished")

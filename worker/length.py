@@ -32,6 +32,7 @@ class Length:
         self._kind = "epochs" if training.budget is None else training.budget.kind
         self._value = float(training.epochs or 0) if training.budget is None else training.budget.value
         self.steps = self._planned()
+        self._pause: float = math.inf
         if self._kind == "joules" and spent.joules() is None:
             raise NoCounter("a budget in joules needs an energy counter, and this worker has none")
 
@@ -39,6 +40,10 @@ class Length:
     def epochs(self) -> int | None:
         """Epochs begun by the planned steps."""
         return None if self.steps is None else math.ceil(self.steps / self._batches.per_epoch)
+
+    def replay(self, *, steps: int, pause: int) -> None:
+        """From here on training ends with step ``steps``, whatever clock or meter found it, and rests at ``pause``."""
+        self.steps, self._pause = steps, pause
 
     def is_last(self, step: int) -> bool:
         """Whether the step after ``step`` done ones is the last: the first whose end reaches the budget.
@@ -52,7 +57,9 @@ class Length:
 
     def is_over(self, step: int) -> bool:
         """Whether ``step`` done steps are all."""
-        return step >= self.steps if self.steps is not None else self._measured() >= self._value
+        if self.steps is not None:
+            return step >= self.steps or step >= self._pause
+        return self._measured() >= self._value
 
     def share_done(self, step: int) -> float:
         """Between 0 and 1."""

@@ -36,6 +36,7 @@ from worker.poller import Poller
 from worker.prober import Prober
 from worker.reconciler import Reconciler
 from worker.spawn_launcher import SpawnLauncher
+from worker.verifier import Verifier
 from worker.watcher import Watcher
 from worker.workshop import Workshop
 
@@ -55,19 +56,21 @@ def main() -> int:
     merger = merging_rounds(shop)
     estimator = Estimator(shop)
     prober = Prober(shop)
+    verifier = Verifier(shop)
     deliverer = Deliverer(shop)
     _stop_on_signals(shop)
     shop.launcher.start()
     if not _register(shop, devices):
         return 0
-    for thread in (watcher, reconciler, poller, conductor, merger, estimator, prober, deliverer):
+    for thread in (watcher, reconciler, poller, conductor, merger, estimator, prober, verifier, deliverer):
         thread.start()
     app = celery_app(shop.settings)
-    tasks.register(app, poller, prober.wake, estimator.wake)
+    tasks.register(app, poller, prober.wake, verifier.wake, estimator.wake)
     code = _consume(app, shop)
     shop.stopping.set()
     deliverer.close()
     prober.close()
+    verifier.close()
     poller.close()
     conductor.close()
     estimator.close()

@@ -1,41 +1,23 @@
 """Claims probes and has each measured in a process of its own. Every worker has one, beside its places for jobs."""
 
-import json
-import shutil
-import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
-from store import artifacts, probes
+from store import artifacts, leases, probes
+from store.probe_tables import Probe
 from store.probes import Claim, Weighed
-from worker import frames, prepare
-from worker.errand import errand
-from worker.launcher import NotReady
-from worker.preparation import Preparation, preparation_order
+from worker import beside, frames
+from worker.beside import NoAnswer, Watch
+from worker.places import CPU
 from worker.rounds import Rounds
-from worker.storable import storable
-from worker.work_order import AttemptFolder, OrderTooLarge, newest_checkpoint
+from worker.work_order import AttemptFolder, newest_checkpoint
 from worker.workshop import Workshop
 
-ANSWER: Final = "answer.json"
-MAX_ANSWER_BYTES: Final = 4 << 20
-
 _log = structlog.get_logger(__name__)
-
-
-class Interrupted(Exception):
-    """The worker stops, or the probe is no longer its own: nothing is to be written but that it is given back."""
-
-
-class CannotMeasure(Exception):
-    """The probe has no answer and never will have one."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
 
 
 class Prober:
@@ -58,60 +40,44 @@ class Prober:
 
     def _measure_one(self) -> bool:
         """Claim a probe and see it through; whether there was one."""
-        if self._shop.stopping.is_set() or not self._shop.launcher.wait_ready(0):
+        shop = self._shop
+        if shop.stopping.is_set() or not shop.launcher.wait_ready(0):
             return False
-        with self._shop.database.writing.begin() as session:
-            claim = probes.claim(session, worker_id=self._shop.worker_id, lease_s=self._shop.settings.lease_s)
+        with shop.database.reading() as session:
+            if not leases.any_open(session, Probe):
+                return False
+        with shop.database.writing.begin() as session:
+            claim = probes.claim(session, worker_id=shop.worker_id, lease_s=shop.settings.lease_s)
         if claim is None:
             return False
-        _log.info("probe_claimed", probe_id=claim.probe_id, kind=claim.spec["kind"], attempt=claim.attempt)
-        self._see_through(claim)
+        _log.info("probe_claimed", probe_id=claim.id, kind=claim.spec["kind"], attempt=claim.attempt)
+        beside.see_through(
+            shop,
+            probes,
+            claim,
+            lambda folder, watch: self._found(claim, folder, watch),
+            limit_s=shop.settings.probe_limit_s,
+        )
         return True
 
-    def _see_through(self, claim: Claim) -> None:
-        folder = AttemptFolder(self._shop.settings.attempts_dir / claim.probe_id / str(claim.attempt), Path())
-        try:
-            shutil.rmtree(folder.path.parent, ignore_errors=True)
-            folder.path.mkdir(parents=True)
-            folder.log.touch()
-            answer, weights = self._answer(claim, folder)
-            with self._shop.database.writing.begin() as session:
-                probes.finish(session, claim, result=answer["result"], step=answer["step"], weights=weights)
-        except (CannotMeasure, OrderTooLarge) as error:
-            self._fail(claim, getattr(error, "kind", "spec_too_large"), str(error))
-        except (Interrupted, NotReady):
-            with self._shop.database.writing.begin() as session:
-                probes.give_back(session, claim)
-        except SQLAlchemyError:
-            raise
-        except Exception as error:  # the outer door: a mistake of ours must not end the thread
-            _log.exception("prober_failed", probe_id=claim.probe_id)
-            self._fail(claim, "internal", f"The worker failed: {error!r:.500}")
-        finally:
-            shutil.rmtree(folder.path.parent, ignore_errors=True)
-
-    def _fail(self, claim: Claim, kind: str, message: str) -> None:
-        error = storable({"message": message})
-        with self._shop.database.writing.begin() as session:
-            probes.fail(session, claim, kind=kind, message=error["message"])
-
-    def _answer(self, claim: Claim, folder: AttemptFolder) -> tuple[dict[str, Any], str]:
-        watch = _Watch(self._shop, claim)
-        if claim.attempt > probes.MAX_ATTEMPTS:
-            raise CannotMeasure("attempts_used_up", f"{probes.MAX_ATTEMPTS} workers died while they measured it.")
+    def _found(self, claim: Claim, folder: AttemptFolder, watch: Watch) -> Callable[[Session], bool]:
         if len(claim.jobs) < (2 if "job_id" in claim.spec else 1):
-            raise CannotMeasure("no_such_job", "The other job was deleted.")
+            raise NoAnswer("no_such_job", "The other job was deleted.")
         jobs = [self._job(weighed, folder, watch) for weighed in claim.jobs]
-        order: dict[str, Any] = {
-            "spec": claim.spec,
-            "jobs": jobs,
-            "limit_s": self._shop.settings.probe_limit_s,
-            "limit_bytes": self._shop.settings.probe_limit_bytes,
-        }
-        self._measure(folder, frames.encode("probe", **order), watch)
-        return _read(folder.path / ANSWER), "final" if jobs[0]["weights"] else "checkpoint"
+        order = frames.encode(
+            "probe",
+            spec=claim.spec,
+            jobs=jobs,
+            limit_s=self._shop.settings.probe_limit_s,
+            limit_bytes=self._shop.settings.probe_limit_bytes,
+        )
+        answer = beside.answered(self._shop, folder, order, watch, threads=1, filtered=True)
+        weights = "final" if jobs[0]["weights"] else "checkpoint"
+        return lambda session: probes.finish(
+            session, claim, result=answer["result"], step=answer["step"], weights=weights
+        )
 
-    def _job(self, weighed: Weighed, folder: AttemptFolder, watch: "_Watch") -> dict[str, Any]:
+    def _job(self, weighed: Weighed, folder: AttemptFolder, watch: Watch) -> dict[str, Any]:
         """The order's entry of a job: its spec, its data, and the file that holds its weights."""
         weights, resume, final = None, None, weighed.final
         if final is not None and artifacts.file_sha256(Path(final.path)) == final.sha256:
@@ -119,61 +85,12 @@ class Prober:
         else:
             resume = newest_checkpoint(weighed.job)
         if weights is None and resume is None:
-            raise CannotMeasure("no_weights", f"Job {weighed.job.job_id} left neither weights nor a checkpoint.")
-        order = preparation_order(self._shop.settings, weighed.job)
-        dataset = prepare.cached(order)
-        if dataset is None:
-            with Preparation(order, folder=folder.path, log=folder.log) as preparation:
-                while (dataset := preparation.answer(0.05)) is None:
-                    watch.look()
-        if (error := dataset.get("error")) is not None:
-            raise CannotMeasure(error["kind"], error["message"])
+            raise NoAnswer("no_weights", f"Job {weighed.job.job_id} left neither weights nor a checkpoint.")
         return {
             "spec": weighed.job.resolved_spec,
-            "dataset": dataset,
-            "device": "cpu",
+            "dataset": beside.dataset_of(self._shop, weighed.job, folder, watch),
+            "device": CPU,
             "weights": weights,
             "step": weighed.step,
             "resume": resume,
         }
-
-    def _measure(self, folder: AttemptFolder, order: bytes, watch: "_Watch") -> None:
-        """Start the process, and wait for its end with an eye on lease, limit and worker."""
-        with errand(self._shop.launcher, folder, order, threads=1, filtered=True) as sent:
-            while not sent.has_ended(within_s=0.1):
-                watch.look()
-
-
-class _Watch:
-    """Renews a probe's lease, and says when it must not go on."""
-
-    def __init__(self, shop: Workshop, claim: Claim) -> None:
-        self._shop = shop
-        self._claim = claim
-        self._deadline = time.monotonic() + shop.settings.probe_limit_s
-        self._renew_at = time.monotonic() + shop.settings.beat_s
-
-    def look(self) -> None:
-        """Raises ``Interrupted`` or ``CannotMeasure``."""
-        now = time.monotonic()
-        if self._shop.stopping.is_set():
-            raise Interrupted
-        if now > self._deadline:
-            limit = self._shop.settings.probe_limit_s
-            raise CannotMeasure("time_limit", f"It took longer than {limit:g} s; fewer rows or iterations take less.")
-        if now > self._renew_at:
-            self._renew_at = now + self._shop.settings.beat_s
-            with self._shop.database.writing.begin() as session:
-                if not probes.renew(session, self._claim, lease_s=self._shop.settings.lease_s):
-                    raise Interrupted
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            answer: dict[str, Any] = json.loads(file.read(MAX_ANSWER_BYTES))
-    except (OSError, ValueError):
-        raise CannotMeasure("crashed", "The process that measured ended without an answer.") from None
-    if (error := answer.get("error")) is not None:
-        raise CannotMeasure(error["kind"], error["message"])
-    return answer

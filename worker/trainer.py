@@ -11,7 +11,7 @@ import torch
 
 from specs.job import JobSpec
 from specs.reports import Failure, Stopped, Verdict
-from worker import frames, out_of_memory, probing, rehearsal
+from worker import frames, out_of_memory, probing, rehearsal, replay
 from worker.accelerator import NoSuchDevice
 from worker.attempt import Attempt, DataMismatch, WorkOrder
 from worker.checkpoint import CorruptCheckpoint
@@ -32,8 +32,8 @@ def run(up: int, down: int) -> int:
         return WORKER_GONE
     if order.type in rehearsal.ORDERS:
         return _rehearse(order, up)
-    if order.type == "probe":
-        probing.run(order.fields, folder=Path.cwd())
+    if order.type in _BESIDE:
+        _BESIDE[order.type](order.fields, folder=Path.cwd())
         return DONE
     if order.type != "work":
         raise frames.ProtocolError(f"the first frame is {order.type!r}, not a work order")
@@ -108,6 +108,9 @@ _FINDINGS: Final = (
     (NoCounter, "no_energy_counter", "user"),
     (NoSuchDevice, "no_such_device", "system"),
 )
+
+
+_BESIDE: Final = {"probe": probing.run, "replay": replay.run}
 
 
 def warm_up() -> None:

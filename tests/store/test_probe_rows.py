@@ -39,7 +39,7 @@ def test_probe_waits_until_there_are_weights(database: Database, settings: Setti
     with database.writing.begin() as session:
         jobs.cancel(session, waiting)
     claim = claimed(database)
-    assert claim is not None and claim.probe_id == probe, "it never will have any, which is an answer too"
+    assert claim is not None and claim.id == probe, "it never will have any, which is an answer too"
     ended = lived_job.succeeded(database, settings)
     asked(database, ended)
     claim = claimed(database)
