@@ -10,6 +10,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from afterprop.digests import loss_trace_digest
 from specs.reports import Checkpoint
 from store.artifacts import file_sha256
 from tests.worker_training.running import LEARNERS, Listener, attempt, job, prepared
@@ -110,6 +111,8 @@ def test_every_learner_replays_to_the_same_bits(learner: str, tmp_path: Path) ->
     assert result["first_difference"] is result["first_loss_difference"] is result["diverged"] is None
     assert (result["state_differs"], result["circumstances"], result["metrics_equal"]) == ([], {}, True)
     assert not list((tmp_path / "replay").glob("checkpoint*"))
+    logged = [(int(step), loss) for step, loss in np.load(order["losses"]).T.tolist()]
+    assert loss_trace_digest(logged) == order["receipt"]["loss_trace_sha256"], "it can be checked by what is stored"
 
 
 @pytest.mark.parametrize("what", COVERED)
