@@ -13,13 +13,15 @@ from pydantic import BaseModel
 from api import errors, log_lines, memory, openapi
 from api.admission import admitted
 from api.dependencies import Door
-from api.exposure import refusal_to_start, trusted_hosts
+from api.exposure import asks_for_keys, refusal_to_start, trusted_hosts
 from api.metrics import Metrics
 from api.middleware import Threshold
 from api.routes import (
     admin,
+    api_keys,
     artifacts,
     attempts,
+    audit,
     catalog,
     comparisons,
     diagnostics,
@@ -30,11 +32,13 @@ from api.routes import (
     pages,
     probes,
     series,
+    sign_in,
     verdicts,
     verifications,
     webhooks,
 )
 from api.watcher import EventWatcher
+from specs.api_keys import ApiKeyRequest
 from specs.comparisons import ComparisonSpec
 from specs.job import JobSpec
 from specs.json_patch import Patch
@@ -65,7 +69,10 @@ NOUNS = (
     catalog,
     webhooks,
     admin,
+    api_keys,
+    audit,
     pages,
+    sign_in,
 )
 BODIES: dict[str, type[BaseModel]] = {
     "JobSpec": JobSpec,
@@ -77,6 +84,7 @@ BODIES: dict[str, type[BaseModel]] = {
     "ProbeRequest": ProbeRequest,
     "VerificationRequest": VerificationRequest,
     "WebhookSpec": WebhookSpec,
+    "ApiKeyRequest": ApiKeyRequest,
 }
 
 
@@ -120,7 +128,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for noun in NOUNS:
         app.include_router(noun.router)
     errors.install(app)
-    openapi.install(app, BODIES)
+    openapi.install(app, BODIES, guarded=asks_for_keys(settings))
     app.add_middleware(
         Threshold, hosts=trusted_hosts(settings), max_body_bytes=settings.max_body_bytes, metrics=metrics
     )

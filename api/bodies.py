@@ -41,7 +41,7 @@ class JsonBody(Generic[Model]):
 
 async def json_of(request: Request, media_types: tuple[str, ...], *, optional: bool = False) -> Any:
     """The body as JSON. ``optional``: no body at all is None."""
-    body = await _read(request)
+    body = await read(request)
     if not body:
         if optional:
             return None
@@ -79,7 +79,7 @@ def digest(request: Request, fields: Any) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-async def _read(request: Request) -> bytes:
+async def read(request: Request) -> bytes:
     """The body, counted as it comes: a length that was not announced does not get past the limit."""
     limit = request.app.state.door.settings.max_body_bytes
     pieces: list[bytes] = []

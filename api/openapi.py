@@ -11,11 +11,14 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from api.conditional import tagged_json
-from api.problems import Problem
+from api.problems import Problem, declared
+from api.scopes import is_public, scope_of
 from specs.job import NO_NUL
 from specs.learners import LEARNER_SPECS
 from specs.recipes import RECIPES
 
+SCHEME = "api_key"
+ABOUT_KEYS = "A key of a project, `afp_...`; `x-scope` of an operation says what it must be allowed."
 REFERENCE = "#/components/schemas/{model}"
 
 
@@ -57,15 +60,17 @@ def label_parameter() -> dict[str, Any]:
     }
 
 
-def install(app: FastAPI, bodies: Mapping[str, type[BaseModel]]) -> None:
+def install(app: FastAPI, bodies: Mapping[str, type[BaseModel]], *, guarded: bool) -> None:
     """Serves the document at /openapi.json; ``bodies`` are the models that requests may hold, by schema name.
+
+    ``guarded``: keys are asked for; else they may be sent, and are not looked at.
 
     It is made on the first request and kept as bytes: as objects it takes forty times as much memory.
     """
 
     @lru_cache(maxsize=1)
     def written() -> bytes:
-        return json.dumps(_document(app, bodies), separators=(",", ":"), allow_nan=False).encode()
+        return json.dumps(_document(app, bodies, guarded=guarded), separators=(",", ":"), allow_nan=False).encode()
 
     @app.get("/openapi.json", include_in_schema=False)
     def get_openapi_document(if_none_match: Annotated[str | None, Header()] = None) -> Response:
@@ -73,7 +78,7 @@ def install(app: FastAPI, bodies: Mapping[str, type[BaseModel]]) -> None:
         return tagged_json(written(), if_none_match)
 
 
-def _document(app: FastAPI, bodies: Mapping[str, type[BaseModel]]) -> dict[str, Any]:
+def _document(app: FastAPI, bodies: Mapping[str, type[BaseModel]], *, guarded: bool) -> dict[str, Any]:
     found = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     models: list[type[BaseModel]] = [Problem, *bodies.values()]
     _, definitions = models_json_schema([(model, "validation") for model in models], ref_template=REFERENCE)
@@ -86,11 +91,25 @@ def _document(app: FastAPI, bodies: Mapping[str, type[BaseModel]]) -> dict[str, 
     }
     for schema in schemas.values():
         _close(schema)
-    for operations in found["paths"].values():
-        for operation in operations.values():
+    found["components"]["securitySchemes"] = {SCHEME: {"type": "http", "scheme": "bearer", "description": ABOUT_KEYS}}
+    for path, operations in found["paths"].items():
+        for method, operation in operations.items():
+            _secure(operation, method.upper(), path, guarded=guarded)
             for parameter in operation.get("parameters", ()):
                 parameter["schema"] = _without_null(parameter["schema"])
     return found
+
+
+def _secure(operation: dict[str, Any], method: str, path: str, *, guarded: bool) -> None:
+    """Which scope the operation asks for, and how it refuses."""
+    if is_public(method, path):
+        operation["security"] = []
+        return
+    operation["security"] = [{SCHEME: []}] if guarded else [{}, {SCHEME: []}]
+    operation["x-scope"] = scope_of(method, path)
+    for status, answer in declared(401, 403, 429).items():
+        if status in (401, 403, 429):
+            operation["responses"].setdefault(str(status), answer)
 
 
 def _close(schema: dict[str, Any]) -> None:

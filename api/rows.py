@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, cast, overload
 
 from api.answers import AttemptAnswer, JobAnswer, StatusReason
+from store.key_tables import ApiKey
 from store.tables import Attempt, Job
 from store.workers import Place
 
@@ -77,6 +78,12 @@ def attempt_answer(row: Attempt) -> AttemptAnswer:
             "cost": row.cost,
         }
     )
+
+
+def key_fields(row: ApiKey) -> dict[str, Any]:
+    """A key without its text, which nobody has."""
+    times = {name: rfc3339(getattr(row, name)) for name in ("created_at", "expires_at", "revoked_at", "last_used_at")}
+    return {"id": row.id, "project": row.project, "name": row.name, "scopes": row.scopes, **times}
 
 
 ResourceClass = Literal["cpu", "gpu"]

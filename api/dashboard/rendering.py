@@ -7,6 +7,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from api.dashboard import formats
+from api.exposure import asks_for_keys
 from specs.version import VERSION
 from store.settings import Settings
 
@@ -14,6 +15,8 @@ OPENNESS = {
     None: "Open: asks for no keys, answers on this machine alone",
     "loopback-published": "Open: asks for no keys; its port is to be published on 127.0.0.1 alone",
 }
+
+GUARDED = "Asks for keys"
 
 _templates = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -33,8 +36,9 @@ _templates.filters |= {
 
 def page(template: str, settings: Settings, *, status: int = 200, place: str = "jobs", **content: Any) -> HTMLResponse:
     """The template filled with ``content``. Never kept: a page shows a moment."""
-    openness = OPENNESS.get(settings.open, OPENNESS[None])
-    text = rendered(template, **content, place=place, openness=openness)
+    guarded = asks_for_keys(settings)
+    openness = GUARDED if guarded else OPENNESS.get(settings.open, OPENNESS[None])
+    text = rendered(template, **content, place=place, openness=openness, guarded=guarded)
     return HTMLResponse(text, status_code=status, headers={"Cache-Control": "no-store"})
 
 

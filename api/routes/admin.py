@@ -75,9 +75,13 @@ class Version(BaseModel):
 
     version: str
     open: bool = Field(description="no keys are asked for")
-    open_mode: str = Field(description="loopback, or loopback-published: ports published on 127.0.0.1 only")
+    open_mode: str | None = Field(
+        description="loopback, or loopback-published: ports published on 127.0.0.1 only; null where keys are asked for"
+    )
     database: str
-    workers: list[dict[str, Any]] = Field(description="launcher and versions of each live worker")
+    workers: list[dict[str, Any]] | None = Field(
+        description="launcher and versions of each live worker; null where keys are asked for: see /v1/workers"
+    )
 
 
 @router.get("/livez", operation_id="get_livez", response_model=Live, responses=declared())
@@ -106,15 +110,18 @@ def get_readyz(door: DoorDep) -> Any:
 
 @router.get("/version", operation_id="get_version", response_model=Version, responses=declared())
 def get_version(door: DoorDep) -> Version:
-    """What runs here, how trainers are started and what guards them."""
+    """What runs here, how trainers are started and what guards them. Anybody may ask."""
+    guarded = door.asks_for_keys
     with door.database.reading() as session:
         living = workers.living(session, lease_s=door.settings.lease_s)
     return Version(
         version=installed("afterprop"),
-        open=True,
-        open_mode=door.settings.open or "loopback",
+        open=not guarded,
+        open_mode=None if guarded else door.settings.open or "loopback",
         database=door.database.engine.dialect.name,
-        workers=[{"id": row.id, "launcher": row.launcher, "versions": row.versions} for row in living],
+        workers=None
+        if guarded
+        else [{"id": row.id, "launcher": row.launcher, "versions": row.versions} for row in living],
     )
 
 

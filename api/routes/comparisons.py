@@ -16,6 +16,7 @@ from api.creation import create_once
 from api.dashboard.comparison_view import exported
 from api.dependencies import CallerDep, DoorDep, IdempotencyKeyDep, known_parameters_only
 from api.negotiation import chosen
+from api.noting import note
 from api.openapi import body
 from api.problems import declared
 from api.rows import dataset_name, resource_class
@@ -185,6 +186,8 @@ def cancel_comparison(door: DoorDep, caller: CallerDep, comparison_id: Compariso
     with door.database.writing.begin() as session:
         comparisons.get(session, comparison_id, project=caller.project)
         row, changed = comparisons.cancel(session, comparison_id)
+        if changed:
+            note(session, caller, "comparison.cancel", comparison_id)
         answer = whole(session, row)
     return Response(answer.model_dump_json(), status_code=202 if changed else 200, media_type="application/json")
 

@@ -11,6 +11,7 @@ from api.bodies import digest, json_of, validated
 from api.callers import Caller
 from api.dependencies import CallerDep, Door, DoorDep, IdempotencyKeyDep, JobIdDep, known_parameters_only
 from api.forking import forked
+from api.noting import note
 from api.openapi import body
 from api.problems import declared
 from api.submission import queued_answer
@@ -80,6 +81,8 @@ def _asked(
     with door.database.writing.begin() as session:
         jobs.get(session, job_id, project=caller.project)
         job, changed = ask(session, job_id)
+        if changed:
+            note(session, caller, f"job.{ask.__name__}", job_id)
         answer = queued_answer(session, job, door)
     if wake and changed:
         door.bell.ring(job.resource_class)

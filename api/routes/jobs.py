@@ -12,6 +12,7 @@ from api.bodies import JsonBody, Posted
 from api.conditional import require_match, tagged
 from api.dependencies import CallerDep, DoorDep, IdempotencyKeyDep, JobIdDep, known_parameters_only
 from api.filters import Filters, filters
+from api.noting import note
 from api.openapi import body, label_parameter
 from api.problems import declared
 from api.rows import job_answer
@@ -115,6 +116,8 @@ def update_job(
         job = jobs.get(session, job_id, project=caller.project)
         require_match(queued_answer(session, job, door), if_match)
         job = jobs.change(session, job_id, **changes)
+        if "priority" in changes:
+            note(session, caller, "job.priority", job_id, {"priority": job.priority})
         answer = queued_answer(session, job, door)
     return tagged(answer, None)
 
@@ -128,6 +131,7 @@ def delete_job(
         job = jobs.get(session, job_id, project=caller.project)
         require_match(job_answer(job), if_match)
         listing.remove(session, job)
+        note(session, caller, "job.delete", job_id, {"status": job.status})
     for folder in (door.settings.artifacts_dir, door.settings.attempts_dir):
         shutil.rmtree(folder / job_id, ignore_errors=True)
     return Response(status_code=204)
