@@ -10,6 +10,7 @@ from api.bodies import JsonBody, Posted
 from api.dependencies import CallerDep, DoorDep, known_parameters_only
 from api.errors import Refused
 from api.middleware import host_name
+from api.noting import note
 from api.openapi import body
 from api.problems import ProblemItem, declared
 from api.rows import rfc3339
@@ -101,6 +102,7 @@ def create_webhook(
         made = webhooks.create(
             session, project=caller.project, url=posted.value.url, events=sorted(set(posted.value.events))
         )
+        note(session, caller, "webhook.create", made.id, {"url": made.url})
         answer = _with_secret(made)
     return Response(
         answer.model_dump_json(),
@@ -129,6 +131,7 @@ def delete_webhook(door: DoorDep, caller: CallerDep, webhook_id: WebhookIdDep) -
     """Ends a webhook. What it was not told yet it will not be."""
     with door.database.writing.begin() as session:
         webhooks.remove(session, webhook_id, project=caller.project)
+        note(session, caller, "webhook.delete", webhook_id)
     return Response(status_code=204)
 
 
@@ -139,6 +142,7 @@ def rotate_webhook(door: DoorDep, caller: CallerDep, webhook_id: WebhookIdDep) -
     """Gives the webhook a new secret. For 24 hours the one before it signs too."""
     with door.database.writing.begin() as session:
         answer = _with_secret(webhooks.rotate(session, webhook_id, project=caller.project))
+        note(session, caller, "webhook.rotate", webhook_id)
     return Response(answer.model_dump_json(), media_type="application/json", headers={"Cache-Control": "no-store"})
 
 

@@ -9,7 +9,7 @@ from fastapi.routing import APIRoute
 from sqlalchemy import update
 
 from api.app import NOUNS
-from store import comparisons, keys, probes, verdicts
+from store import comparisons, keys, probes, verdicts, webhooks
 from store.comparison_tables import Comparison
 from store.database import Database
 from store.settings import Settings
@@ -47,7 +47,9 @@ def two_projects(database: Database, settings: Settings) -> TwoProjects:
         probe_id = probes.create(session, job_id, spec={"kind": "histogram", "rows": 256}).id
         verdict_id = next(row.id for row in verdicts.of_job(session, job_id) if row.remedies)
         assert comparisons.get(session, comparison_id).project == OWNER
+        webhook_id = webhooks.create(session, project=OWNER, url="https://example.com/told", events=["job.ended"]).id
     things = {"job_id": job_id, "comparison_id": comparison_id, "probe_id": probe_id, "verdict_id": verdict_id}
+    things["webhook_id"] = webhook_id
     return TwoProjects(
         owner=key_of(database, OWNER, "admin"), foreigner=key_of(database, FOREIGNER, "write"), things=things
     )
