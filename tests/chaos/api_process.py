@@ -2,9 +2,10 @@
 
 import subprocess
 import sys
-import urllib.error
 import urllib.request
 from pathlib import Path
+
+import httpx2
 
 from afterprop.broker import free_port
 from tests.job_life.floor import wait_until
@@ -51,6 +52,10 @@ class ApiProcess:
                 return True
         except OSError:
             return False
+
+    def client(self) -> httpx2.Client:
+        """A client of this service."""
+        return httpx2.Client(base_url=self.url, timeout=30)
 
     def kill(self) -> None:
         """SIGKILL: whatever was under way is cut off."""

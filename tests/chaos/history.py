@@ -100,9 +100,13 @@ def _what_is_wrong(session: Session, job: Job, statuses: list[str]) -> list[str]
         wrong.append(f"is {job.status} after {statuses}")
     if (job.status == "succeeded") != (job.result is not None):
         wrong.append("a result and no success, or a success without a result")
-    events = session.execute(select(Event.sequence, Event.type).where(Event.job_id == job.id)).all()
-    if sorted(event.sequence for event in events) != list(range(1, job.event_sequence + 1)):
+    columns = select(Event.sequence, Event.type, Event.attempt).where(Event.job_id == job.id)
+    events = session.execute(columns.order_by(Event.sequence)).all()
+    if [event.sequence for event in events] != list(range(1, job.event_sequence + 1)):
         wrong.append("a gap among its events")
+    writers = [event.attempt for event in events if event.attempt]  # clients write as attempt 0
+    if writers != sorted(writers):
+        wrong.append("an attempt wrote after a later one had begun")
     if sum(event.type == "end" for event in events) != (job.phase == "terminal"):
         wrong.append("not one event that says that it has ended")
     wrong += _wrong_attempts(session, job)

@@ -133,6 +133,11 @@ class Floor:
         )
         wait_until(self.broker.answers)
 
+    @property
+    def broker_pid(self) -> int:
+        assert self._broker_process is not None
+        return self._broker_process.pid
+
     def kill_broker(self) -> None:
         assert self._broker_process is not None
         self._broker_process.kill()
@@ -174,6 +179,11 @@ class Floor:
         with self.database.writing.begin() as session:
             act(session, job_id)
 
+    def cancel(self, job_id: str) -> bool:
+        """Whether this call was what ended it."""
+        with self.database.writing.begin() as session:
+            return jobs.cancel(session, job_id)[1]
+
     def job(self, job_id: str) -> Job:
         with self.database.reading() as session:
             return jobs.get(session, job_id)
@@ -181,6 +191,11 @@ class Floor:
     def attempts(self, job_id: str) -> list[Attempt]:
         with self.database.reading() as session:
             return list(session.scalars(select(Attempt).where(Attempt.job_id == job_id).order_by(Attempt.number)))
+
+    def open_attempts(self) -> list[Attempt]:
+        """The executions that have not ended, as far as the database knows."""
+        with self.database.reading() as session:
+            return list(session.scalars(select(Attempt).where(Attempt.ended_at.is_(None))))
 
     def wait_for(self, job_id: str, *statuses: str, timeout_s: float = 60) -> Job:
         """The job once it has one of these statuses."""
