@@ -4,15 +4,17 @@ No function commits. One statement serves both, so that a job is settled the sam
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, case, literal, update
+from sqlalchemy import ColumnElement, and_, case, literal, select, update
 from sqlalchemy.orm import Session
 
 from store.attempts import close_attempt, held
 from store.database import now_s
 from store.jobs import announce, reason
 from store.tables import Job
+
+_AT_ONCE: Final = 500
 
 
 @dataclass(frozen=True)
@@ -46,16 +48,21 @@ def expire_leases(session: Session) -> list[Settled]:
     """Gives back every active job whose worker was not heard of in time."""
     lost = and_(Job.phase == "active", Job.lease_expires_at < now_s())
     return _settle(
-        session, lost, charge=True, code="worker_lost", message="The worker was not heard of before its lease ran out."
+        session,
+        _taken(session, lost),
+        charge=True,
+        code="worker_lost",
+        message="The worker was not heard of before its lease ran out.",
     )
 
 
 def expire_pending(session: Session) -> list[str]:
     """Ends every job that waited longer than its own ``max_pending_s``."""
+    late = and_(Job.status == "queued", Job.max_pending_s.is_not(None), Job.queued_at + Job.max_pending_s < now_s())
     expired = list(
         session.execute(
             update(Job)
-            .where(Job.status == "queued", Job.max_pending_s.is_not(None), Job.queued_at + Job.max_pending_s < now_s())
+            .where(_taken(session, late))
             .values(
                 status="expired", finished_at=now_s(), **reason("expired", "No worker took it within max_pending_s.")
             )
@@ -67,6 +74,12 @@ def expire_pending(session: Session) -> list[str]:
     for job_id in expired:
         announce(session, job_id, "expired")
     return expired
+
+
+def _taken(session: Session, where: ColumnElement[bool]) -> ColumnElement[bool]:
+    """The rows that nobody else writes at this moment, locked: two who repair the same rows never wait in a circle."""
+    pick = select(Job.id).where(where).order_by(Job.id).limit(_AT_ONCE).with_for_update(skip_locked=True)
+    return and_(Job.id.in_(session.scalars(pick).all()), where)
 
 
 def _settle(
