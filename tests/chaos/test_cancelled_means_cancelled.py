@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from store.errors import IllegalTransition
+from store.tables import Job
 from tests.chaos.history import History, settle_accounts
 from tests.chaos.scale import Scale
 from tests.job_life.floor import Floor, digits_job, wait_until
@@ -50,14 +51,24 @@ class Racer:
         for _ in range(self._races):
             job_id = self._floor.post(QUICK)
             self._history.acknowledge(job_id)
-            if self._rng.random() < 0.9:  # one in ten is cancelled while it waits
-                wait_until(lambda job_id=job_id: self._floor.job(job_id).status != "queued", 120)
-                time.sleep(self._rng.uniform(0, 0.7))
+            self._wait(job_id, self._rng.choices(["queued", "running", "finishing"], [0.1, 0.3, 0.6])[0])
             try:
                 self._floor.cancel(job_id)
                 self.cancelled.append(job_id)
             except IllegalTransition:
                 self.too_late.append(job_id)
+
+    def _wait(self, job_id: str, moment: str) -> None:
+        if moment == "running":
+            wait_until(lambda: self._floor.job(job_id).status != "queued", 120)
+            time.sleep(self._rng.uniform(0, 0.7))
+        elif moment == "finishing":
+            wait_until(lambda: _has_all_steps(self._floor.job(job_id)), 120)
+            time.sleep(self._rng.uniform(0, 0.1))
+
+
+def _has_all_steps(job: Job) -> bool:
+    return job.phase == "terminal" or (job.progress is not None and job.step == job.progress["steps"])
 
 
 @pytest.mark.chaos("T13")
