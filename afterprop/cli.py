@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from afterprop import key_commands
 from afterprop.terminal import (
     FAILED,
     INTERRUPTED,
@@ -39,6 +40,7 @@ app = typer.Typer(
 
 
 app.command()(verify)
+app.add_typer(key_commands.app, name="keys")
 app.command("verify-resume")(verify_resume)
 
 

@@ -34,8 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with database.writing.begin() as session:
             for answer in asked.run(session, asked):
                 print(json.dumps(answer), flush=True)  # noqa: T201  # a command answers on its standard output
-    except (NotFound, ValidationError) as error:
+    except NotFound as error:
         return _failed(str(error), USAGE)
+    except ValidationError as error:
+        return _failed("; ".join(f"{found['loc'][0]}: {found['msg']}" for found in error.errors()), USAGE)
     except SQLAlchemyError as error:
         return _failed(f"The database does not answer, or was not migrated: {type(error).__name__}", NO_DATABASE)
     finally:

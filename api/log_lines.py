@@ -2,6 +2,8 @@
 
 import structlog
 
+from api import redaction
+
 
 def configure() -> None:
     """For the whole process."""
@@ -11,7 +13,9 @@ def configure() -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            redaction.redact_event,
             structlog.processors.JSONRenderer(),
         ],
         cache_logger_on_first_use=True,
     )
+    redaction.configure()

@@ -130,6 +130,7 @@ def succeeded(database: Database, settings: Settings, **changes: Any) -> str:
         artifacts.add(session, *key, name="weights.safetensors", path=weights, sha256=digest, size_bytes=size)
         assert attempts.mark_finalizing(session, *key)
         result = {
+            "step": 2000,
             "metrics": {"validation": {"loss": 0.2, "accuracy": 0.95}, "test": {"loss": 0.21, "accuracy": 0.94}},
             "best": {"metric": "loss", "split": "validation", "value": 0.2, "step": 2000},
             "cost": COST,

@@ -24,7 +24,14 @@ NOBODYS = {"kind", "slug"}
 NOBODYS_ROUTES = {"/static/{name}"}
 ADMINS = {"key_id"}
 """What is of the whole service: a key of a project may not even ask."""
-THINGS = {"job_id": "job", "comparison_id": "cmp", "probe_id": "prb", "verdict_id": "vrd", "webhook_id": "whk"}
+THINGS = {
+    "job_id": "job",
+    "comparison_id": "cmp",
+    "probe_id": "prb",
+    "verdict_id": "vrd",
+    "verification_id": "vrf",
+    "webhook_id": "whk",
+}
 """Path parameters whose values belong to a project, with the prefix of their ids."""
 FIXED = {"name": "weights.safetensors"}
 BODIES: dict[tuple[str, str], Any] = {
