@@ -39,7 +39,11 @@ def page(template: str, settings: Settings, *, status: int = 200, place: str = "
     guarded = asks_for_keys(settings)
     openness = GUARDED if guarded else OPENNESS.get(settings.open, OPENNESS[None])
     text = rendered(template, **content, place=place, openness=openness, guarded=guarded)
-    return HTMLResponse(text, status_code=status, headers={"Cache-Control": "no-store"})
+    headers = {"Cache-Control": "no-store"}
+    if guarded:
+        # Other sites are told nothing either way. With no-referrer a form would not say that it is an own page's.
+        headers["Referrer-Policy"] = "same-origin"
+    return HTMLResponse(text, status_code=status, headers=headers)
 
 
 def rendered(template: str, **content: Any) -> str:

@@ -312,6 +312,7 @@ def test_a_person_signs_in_uses_the_pages_and_signs_out(http: TestClient, databa
     assert (away.status_code, away.headers["location"]) == (303, f"/login?next=%2Fjobs%2F{job}%3Fx%3D")
     form = http.get("/login", params={"next": f"/jobs/{job}"})
     assert form.status_code == 200
+    assert form.headers["referrer-policy"] == "same-origin"  # without it a form's Origin is null where there is no TLS
     assert f'value="/jobs/{job}"' in form.text
     entered = http.post("/login", data={"key": told, "next": f"/jobs/{job}"}, headers=OWN_PAGE, follow_redirects=False)
     assert (entered.status_code, entered.headers["location"]) == (303, f"/jobs/{job}")

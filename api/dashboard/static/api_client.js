@@ -24,6 +24,7 @@ async function asked(path, options = {}) {
   } catch {
     throw new Refused("The service does not answer.");
   }
+  if (response.status === 401) location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
   if (!response.ok) throw new Refused(await explanation(response));
   return response;
 }
