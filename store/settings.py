@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class Settings(BaseSettings):
     """Where things are, and how long things may take. All durations are in seconds."""
 
-    model_config = SettingsConfigDict(env_prefix="AFTERPROP_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="AFTERPROP_", frozen=True, extra="ignore", env_ignore_empty=True)
 
     state_dir: Path = Field(default=Path("run"), description="database, broker, artifacts, prepared data, attempts")
     data_dir: Path | None = Field(default=None, description="read-only folder of the user's own data files")
