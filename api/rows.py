@@ -57,7 +57,7 @@ def _reason(job: Job, place: Place | None) -> StatusReason | None:
         return StatusReason(code=job.reason_code, message=job.reason_message or "", since=since)
     message = place.message
     if place.position:
-        message = f"{message} Position {place.position} of its queue, {place.jobs_ahead} ahead."
+        message = f"{message} Position {place.position} of its project's queue, {place.jobs_ahead} ahead."
     return StatusReason(code=place.code, message=message, since=since)
 
 

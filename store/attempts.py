@@ -8,14 +8,18 @@ that the attempt is no longer the job's, and nothing may be written in its name.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, and_, case, insert, select, update
 from sqlalchemy.orm import Session
 
+from store import turns
 from store.database import now_s
 from store.jobs import announce, move, reason
 from store.tables import Attempt, Checkpoint, Job
+
+CHOICES: Final = 16
+"""How often a claim chooses among the projects; after that the worker's next look goes on."""
 
 _ENDED: dict[str, Any] = {"lease_expires_at": None, "worker_id": None, "finished_at": now_s()}
 
@@ -31,17 +35,20 @@ class Claim:
 
 
 def claim(
-    session: Session, *, worker_id: str, host: str, worker_pid: int, resource_class: str, lease_s: float
+    session: Session,
+    *,
+    worker_id: str,
+    host: str,
+    worker_pid: int,
+    resource_class: str,
+    lease_s: float,
+    most_of_a_project: int | None = None,
 ) -> Claim | None:
-    """Takes the first queued job of the class for this worker, with a new attempt, or None."""
-    pick = (
-        select(Job.id)
-        .where(Job.status == "queued", Job.desired_state == "run", Job.resource_class == resource_class)
-        .order_by(Job.priority.desc(), Job.created_at, Job.id)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-    )
-    job_id = session.execute(pick).scalar()
+    """Takes the queued job of the class whose turn it is for this worker, with a new attempt, or None.
+
+    ``most_of_a_project``: a project of which so many jobs run waits.
+    """
+    job_id = _picked(session, resource_class, most=most_of_a_project)
     if job_id is None:
         return None
     won = session.execute(
@@ -69,6 +76,20 @@ def claim(
         select(Checkpoint).where(Checkpoint.job_id == job_id).order_by(Checkpoint.step.desc(), Checkpoint.id.desc())
     ).all()
     return Claim(job_id=job_id, attempt=won.attempt, resolved_spec=won.resolved_spec, checkpoints=tuple(checkpoints))
+
+
+def _picked(session: Session, resource_class: str, *, most: int | None) -> str | None:
+    """A queued job, locked. Workers that choose the same project at once try again, each with what is left then."""
+    for _ in range(CHOICES):
+        project = turns.next_project(session, resource_class, most=most)
+        if project is None:
+            return None
+        with session.begin_nested() as choice:
+            job_id = turns.take(session, project, resource_class, most=most)
+            if job_id is not None:
+                return job_id
+            choice.rollback()  # the project's row is let go of: two of them are never held
+    return None
 
 
 def heartbeat(session: Session, attempts: Sequence[tuple[str, int]], *, lease_s: float) -> dict[tuple[str, int], str]:

@@ -15,6 +15,8 @@ class Project(Table):
 
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
     created_at: Mapped[float]
+    served_at: Mapped[float | None]
+    """When a worker last took a job of it."""
 
 
 class ApiKey(Table):

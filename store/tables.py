@@ -107,6 +107,7 @@ class Job(Table):
         Index(
             "ix_jobs_queue",
             "resource_class",
+            "project",
             text("priority DESC"),
             "created_at",
             "id",
@@ -116,6 +117,12 @@ class Job(Table):
         Index(
             "ix_jobs_leases",
             "lease_expires_at",
+            sqlite_where=text("phase = 'active'"),
+            postgresql_where=text("phase = 'active'"),
+        ),
+        Index(
+            "ix_jobs_running",
+            "project",
             sqlite_where=text("phase = 'active'"),
             postgresql_where=text("phase = 'active'"),
         ),

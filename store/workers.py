@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import and_, func, select, update
 from sqlalchemy.orm import Session
 
 from store.database import now_s
@@ -69,7 +69,10 @@ def living(session: Session, *, lease_s: float) -> Sequence[Worker]:
 
 
 def place(session: Session, job: Job, *, lease_s: float) -> Place:
-    """The position of a queued job in its class, with the typed reason of its waiting."""
+    """The position of a queued job among its project's in its class, with the typed reason of its waiting.
+
+    Projects take turns, so how many jobs others have queued says little of when it begins.
+    """
     before = (Job.priority > job.priority) | (
         (Job.priority == job.priority)
         & ((Job.created_at < job.created_at) | ((Job.created_at == job.created_at) & (Job.id < job.id)))
@@ -79,7 +82,7 @@ def place(session: Session, job: Job, *, lease_s: float) -> Place:
         .select_from(Job)
         .where(Job.status == "queued", Job.desired_state == "run", Job.resource_class == job.resource_class)
     )
-    ahead = session.execute(waiting.where(before)).scalar_one()
+    ahead = session.execute(waiting.where(before, Job.project == job.project)).scalar_one()
     higher = session.execute(waiting.where(before, Job.priority > job.priority)).scalar_one()
     offered = any(job.resource_class in worker.classes for worker in living(session, lease_s=lease_s))
     code, message = _why(job, offered=offered, higher=higher)
@@ -107,17 +110,11 @@ def reasons(session: Session, jobs: Sequence[Job], *, lease_s: float) -> dict[st
 
 
 def waiting(session: Session, *, limit: int, lease_s: float, project: str = DEFAULT_PROJECT) -> list[tuple[Job, Place]]:
-    """The project's next queued jobs in the order of their claims, each with its place among everybody's."""
+    """The project's next queued jobs in the order of their claims, each with its place among them."""
     order = (Job.priority.desc(), Job.created_at, Job.id)
     position = func.row_number().over(partition_by=Job.resource_class, order_by=order).label("position")
-    placed = select(Job.id, position).where(Job.status == "queued", Job.desired_state == "run").subquery()
-    rows = session.execute(
-        select(Job, placed.c.position)
-        .join(placed, placed.c.id == Job.id)
-        .where(Job.project == project)
-        .order_by(placed.c.position, Job.resource_class)
-        .limit(limit)
-    ).all()
+    mine = and_(Job.status == "queued", Job.desired_state == "run", Job.project == project)
+    rows = session.execute(select(Job, position).where(mine).order_by(position, Job.resource_class).limit(limit)).all()
     why = reasons(session, [job for job, _ in rows], lease_s=lease_s)
     return [
         (job, Place(position=at, jobs_ahead=at - 1, code=why[job.id].code, message=why[job.id].message))

@@ -135,7 +135,7 @@ def list_workers(door: DoorDep) -> Page[WorkerAnswer]:
 
 @router.get("/v1/queue", operation_id="get_queue", response_model=Queue, responses=declared())
 def get_queue(door: DoorDep, caller: CallerDep, limit: Annotated[int, Query(ge=1, le=200)] = 50) -> Queue:
-    """What waits: the next own jobs of each class, with their position among all and typed reason."""
+    """What waits: the next own jobs of each class, with their position among them and typed reason."""
     with door.database.reading() as session:
         counts = workers.queue_counts(session)
         places = workers.waiting(session, project=caller.project, limit=limit + 1, lease_s=door.settings.lease_s)
