@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from afterprop import key_commands
+from afterprop import dataset_commands, key_commands
 from afterprop.terminal import (
     FAILED,
     INTERRUPTED,
@@ -41,6 +41,7 @@ app = typer.Typer(
 
 app.command()(verify)
 app.add_typer(key_commands.app, name="keys")
+app.add_typer(dataset_commands.app, name="datasets")
 app.command("verify-resume")(verify_resume)
 
 

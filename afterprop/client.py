@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Self, final
 
 from afterprop.comparisons import Comparisons
+from afterprop.datasets import Datasets
 from afterprop.jobs import Jobs
 from afterprop.transport import Transport
 
@@ -37,6 +38,7 @@ class Client:
         self._transport = Transport(self.url, api_key=key, timeout_s=timeout_s, max_retries=max_retries)
         self.jobs = Jobs(self._transport)
         self.comparisons = Comparisons(self._transport)
+        self.datasets = Datasets(self._transport)
 
     def __enter__(self) -> Self:
         return self

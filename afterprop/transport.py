@@ -4,7 +4,7 @@ import random
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, final
+from typing import IO, Any, final
 
 import httpx2
 
@@ -15,6 +15,7 @@ LONGEST_PAUSE_S = 5.0
 LONGEST_RETRY_AFTER_S = 30.0
 TRY_AGAIN_LATER = {429, 503}
 STILL_BEING_ANSWERED = 409  # with Retry-After: an earlier request of the same key
+UPLOAD_PIECE_BYTES = 1 << 20
 # Event streams carry a heartbeat every 15 s; three missed ones are a lost line.
 STREAM_SILENCE_S = 45.0
 # A proxy of the environment cannot reach this machine's own loopback.
@@ -77,6 +78,17 @@ class Transport:
         """The answer's JSON value; None for an answer without a body."""
         response = self.send(method, path, body=body, query=query, headers=headers)
         return response.json() if response.content else None
+
+    def upload(self, path: str, content: IO[bytes], *, query: Mapping[str, Any], timeout_s: float) -> httpx2.Response:
+        """The answer to a body that is read as it is sent; sent once: the stream cannot be read again."""
+        headers = {"Content-Type": "application/octet-stream"}
+        pieces = iter(lambda: content.read(UPLOAD_PIECE_BYTES), b"")
+        timeout = httpx2.Timeout(self._timeout_s, read=timeout_s)
+        try:
+            response = self._client.post(path, params=dict(query), content=pieces, headers=headers, timeout=timeout)
+        except httpx2.TransportError as error:
+            raise Unreachable(f"No answer from {self.url}: {error}") from error
+        return checked(response)
 
     @contextmanager
     def events(self, path: str, *, after: int | None) -> Iterator[httpx2.EventSource]:

@@ -24,6 +24,7 @@ from api.routes import (
     audit,
     catalog,
     comparisons,
+    datasets,
     diagnostics,
     estimates,
     events,
@@ -66,6 +67,7 @@ NOUNS = (
     artifacts,
     comparisons,
     estimates,
+    datasets,
     catalog,
     webhooks,
     admin,
@@ -129,9 +131,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(noun.router)
     errors.install(app)
     openapi.install(app, BODIES, guarded=asks_for_keys(settings))
-    app.add_middleware(
-        Threshold, hosts=trusted_hosts(settings), max_body_bytes=settings.max_body_bytes, metrics=metrics
-    )
+    app.add_middleware(Threshold, hosts=trusted_hosts(settings), settings=settings, metrics=metrics)
     return app
 
 

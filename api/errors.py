@@ -15,6 +15,7 @@ from starlette.routing import Match
 from api import problems
 from api.problems import ProblemItem
 from api.validation import parameter_items
+from store.datasets import InUse
 from store.errors import (
     BelongsToComparison,
     IdempotencyKeyInFlight,
@@ -57,6 +58,7 @@ CODES: Mapping[type[Exception], str] = {
     IdempotencyKeyReused: "idempotency_key_reused",
     IdempotencyKeyInFlight: "idempotency_key_in_flight",
     BadCursor: "bad_cursor",
+    InUse: "dataset_in_use",
 }
 """What the store refuses -> the kind of problem."""
 

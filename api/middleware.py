@@ -13,6 +13,7 @@ from api import problems
 from api.exposure import ANY_HOST
 from api.metrics import Metrics
 from store.identifiers import new_id
+from store.settings import Settings
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
@@ -27,6 +28,7 @@ SECURITY_HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
 
+UPLOADS = "/v1/datasets"
 MOST_DROPPED_BYTES = 64 * 1024**2
 MOST_DROPPED_S = 10.0
 
@@ -36,10 +38,10 @@ _log = structlog.get_logger(__name__)
 class Threshold:
     """Wraps the application: nothing enters unchecked, nothing leaves without its headers, no traceback leaves."""
 
-    def __init__(self, app: ASGIApp, *, hosts: frozenset[str], max_body_bytes: int, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, *, hosts: frozenset[str], settings: Settings, metrics: Metrics) -> None:
         self._app = app
         self._hosts = hosts
-        self._max_body_bytes = max_body_bytes
+        self._settings = settings
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -80,14 +82,19 @@ class Threshold:
         if host not in self._hosts and ANY_HOST not in self._hosts:
             return problems.response(scope, "untrusted_host")
         length = headers.get("content-length", "0")
-        if length.isdecimal() and int(length[:20]) > self._max_body_bytes:
+        most = self._most_bytes(scope)
+        if length.isdecimal() and int(length[:20]) > most:
             return problems.response(
                 scope,
                 "body_too_large",
-                f"The body is larger than {self._max_body_bytes} bytes.",
+                f"The body is larger than {most} bytes.",
                 headers={"Connection": "close"},
             )
         return None
+
+    def _most_bytes(self, scope: Scope) -> int:
+        uploads = scope["method"] == "POST" and scope["path"] == UPLOADS
+        return self._settings.max_upload_bytes if uploads else self._settings.max_body_bytes
 
 
 async def dropped(scope: Scope, receive: Receive) -> None:

@@ -48,12 +48,15 @@ KINDS: Mapping[str, Kind] = {
     "belongs_to_comparison": Kind(
         409, "The job belongs to a comparison", "Its answer rests on this job: jobs of comparisons are kept."
     ),
+    "dataset_in_use": Kind(409, "The data set is in use", "Wait for the jobs that need it to end, or cancel them."),
     "idempotency_key_in_flight": Kind(
         409, "Idempotency-Key in flight", "A request with this key is being answered; send it again in a moment."
     ),
     "too_many_webhooks": Kind(409, "Too many webhooks", "Delete one of the project's webhooks first."),
     "precondition_failed": Kind(412, "Precondition failed", "The job has changed: read it again, then repeat."),
     "body_too_large": Kind(413, "Body too large", "A body is at most 256 KiB, unless the service is set otherwise."),
+    "upload_timeout": Kind(408, "Upload timed out", "The file came too slowly: send it again."),
+    "quota": Kind(413, "Over quota", "Delete what is not needed any more, or ask for more room."),
     "unsupported_media_type": Kind(415, "Unsupported media type", "Send one of the media types in `allowed`."),
     "range_not_satisfiable": Kind(
         416, "Range not satisfiable", "The header `Content-Range` says how long the file is."
@@ -62,11 +65,13 @@ KINDS: Mapping[str, Kind] = {
     "idempotency_key_reused": Kind(
         422, "Idempotency-Key reused", "This key came with another body before: use a new key for a new request."
     ),
+    "unfit_file": Kind(422, "The file cannot be used", "`errors` says what is wrong with it, and where."),
     "patch_failed": Kind(422, "The patch does not apply", "`errors` names the operation that failed."),
     "bad_cursor": Kind(422, "Bad cursor", "Use `next_cursor` of an earlier page as it stands."),
     "too_many_bad_keys": Kind(
         429, "Too many bad keys", "From this address came ten bad keys within a minute: wait for `Retry-After`."
     ),
+    "disk_full": Kind(507, "Disk full", "The service has no room for this now; nothing was kept."),
     "internal_error": Kind(500, "Internal error", "This is a defect: report it with the request_id."),
     "no_worker": Kind(503, "No worker", "Start a worker of this class; `/v1/workers` lists those that live."),
     "estimate_not_ready": Kind(503, "Estimate not ready", "A worker is at it: ask again with the same body."),

@@ -95,6 +95,6 @@ def resource_class(resolved_spec: dict[str, Any]) -> ResourceClass:
 
 
 def dataset_name(resolved_spec: dict[str, Any]) -> str:
-    """The name by which jobs are filtered: the data set's own, or the file's."""
+    """The name by which jobs are filtered: the data set's own, the file's, or the upload's id."""
     dataset = resolved_spec["dataset"]
-    return str(dataset.get("name") or dataset.get("path") or dataset["kind"])[:80]
+    return str(dataset.get("name") or dataset.get("path") or dataset.get("id") or dataset["kind"])[:80]

@@ -10,9 +10,12 @@ from api.answers import JobAnswer
 from api.callers import Caller
 from api.creation import create_once
 from api.dependencies import Door
+from api.errors import Refused
+from api.problems import ProblemItem
 from api.rows import dataset_name, job_answer, resource_class
 from specs.job import JobSpec
-from store import jobs, workers
+from store import datasets, jobs, workers
+from store.errors import NotFound
 from store.tables import Job
 
 
@@ -37,6 +40,7 @@ def submit(
 
     def make(session: Session) -> Job:
         resolved = with_device(session, spec.resolved(), door)
+        require_dataset(session, resolved, caller.project)
         job = jobs.create(
             session,
             spec=posted,
@@ -70,6 +74,20 @@ def with_device(session: Session, resolved: dict[str, Any], door: Door) -> dict[
         classes = {name for worker in workers.living(session, lease_s=door.settings.lease_s) for name in worker.classes}
         resolved["resources"]["device"] = "cuda" if "gpu" in classes else "cpu"
     return resolved
+
+
+def require_dataset(session: Session, resolved: dict[str, Any], project: str) -> None:
+    """Refused with 422 where the spec names an upload that this project does not have."""
+    dataset = resolved["dataset"]
+    if dataset["kind"] != "uploaded":
+        return
+    try:
+        datasets.get(session, dataset["id"], project=project)
+    except NotFound as error:
+        item = ProblemItem(
+            pointer="/dataset/id", code="no_such_dataset", detail=str(error), allowed=["GET /v1/datasets"]
+        )
+        raise Refused("invalid_request", str(error), errors=[item]) from None
 
 
 def queued_answer(session: Session, job: Job, door: Door) -> JobAnswer:

@@ -7,6 +7,7 @@ from sqlalchemy import Connection, text
 
 from store import (  # noqa: F401 - declare their tables
     comparison_tables,
+    dataset_tables,
     estimate_tables,
     key_tables,
     probe_tables,

@@ -145,7 +145,23 @@ class FileSpec(DataSourceSpec):
     )
 
 
-DatasetSpec = Annotated[BuiltinSpec | SyntheticSpec | PublishedSpec | FileSpec, Field(discriminator="kind")]
+class UploadedSpec(DataSourceSpec):
+    """A file that was uploaded to ``/v1/datasets``: csv, npz, parquet, safetensors or a zip of an image folder."""
+
+    kind: Literal["uploaded"] = "uploaded"
+    id: str = Field(
+        pattern="^ds_[0-9a-f]{32}$",
+        description="of the upload",
+        examples=["ds_0123456789abcdef0123456789abcdef"],
+    )
+    target: str | None = Field(
+        default=None, max_length=200, description="name of the target column (csv, parquet); default: the last one"
+    )
+
+
+DatasetSpec = Annotated[
+    BuiltinSpec | SyntheticSpec | PublishedSpec | FileSpec | UploadedSpec, Field(discriminator="kind")
+]
 
 _SYNTHETIC = ("event_xor", "parity", "sequence_image")
 # name -> rows, input shape, outputs, task

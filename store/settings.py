@@ -58,6 +58,9 @@ class Settings(BaseSettings):
     )
 
     max_body_bytes: int = Field(default=256 * 1024, gt=0)
+    max_upload_bytes: int = Field(default=2 << 30, gt=0, description="of one uploaded file")
+    project_upload_bytes: int = Field(default=20 << 30, gt=0, description="of all uploaded files of a project")
+    upload_idle_s: float = Field(default=30.0, gt=0, description="an upload that sends nothing for so long is ended")
 
     @property
     def resolved_database_url(self) -> str:
@@ -82,6 +85,10 @@ class Settings(BaseSettings):
     @property
     def prepared_dir(self) -> Path:
         return self.state_dir.resolve() / "prepared"
+
+    @property
+    def uploads_dir(self) -> Path:
+        return self.state_dir.resolve() / "uploads"
 
     @property
     def beat_s(self) -> float:

@@ -29,6 +29,7 @@ def data_order(settings: Settings, resolved: dict[str, Any]) -> dict[str, Any]:
         "dataset": resolved["dataset"],
         "precision": resolved["training"]["precision"],
         "data_dir": None if settings.data_dir is None else str(settings.data_dir.resolve()),
+        "uploads_dir": str(settings.uploads_dir),
         "prepared_dir": str(settings.prepared_dir),
         "mirror_url": settings.mnist_mirror_url,
     }

@@ -33,6 +33,7 @@ class Order(Spec):
     dataset: DatasetSpec
     precision: Precision
     data_dir: str | None = None
+    uploads_dir: str | None = None
     prepared_dir: str
     mirror_url: str | None = Field(
         default_factory=lambda: os.environ.get("AFTERPROP_MNIST_MIRROR_URL"), description="of published data sets"
@@ -118,7 +119,8 @@ def _prepared(order: Order) -> dict[str, Any]:
         return answer
     downloads = Path(order.prepared_dir).resolve() / "downloads"
     source: DataSource = implementation(order.dataset, "worker.data_sources")(order.dataset)
-    table = source.load(Folders(data=data, downloads=downloads, mirror_url=order.mirror_url))
+    uploads = None if order.uploads_dir is None else Path(order.uploads_dir)
+    table = source.load(Folders(data=data, uploads=uploads, downloads=downloads, mirror_url=order.mirror_url))
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".unfinished-"))
     try:

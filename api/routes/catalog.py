@@ -9,7 +9,6 @@ from fastapi import APIRouter, Depends, Path
 from api import catalog
 from api.answers import Page
 from api.catalog import (
-    DatasetEntry,
     DiagnosticEntry,
     Entry,
     LearnerEntry,
@@ -20,7 +19,7 @@ from api.catalog import (
     VerdictEntry,
 )
 from api.conditional import TaggedRoute, if_none_match
-from api.dependencies import DoorDep, known_parameters_only
+from api.dependencies import known_parameters_only
 from api.errors import Refused
 from api.meant import asked
 from api.problems import ProblemItem, declared
@@ -127,21 +126,6 @@ def list_verdict_kinds() -> Any:
 def get_verdict_kind(kind: Kind) -> Any:
     """One fault that the service names; `kind` is the `code` of such verdicts."""
     return _named(verdict_entries(), kind)
-
-
-@router.get("/datasets", operation_id="list_datasets", response_model=Page[DatasetEntry], responses=declared())
-def list_datasets(door: DoorDep) -> Any:
-    """The data sets that a job may name, the files of the data folder among them."""
-    return Page[DatasetEntry](data=catalog.datasets(door.settings.data_dir))
-
-
-@router.get("/datasets/{kind}", operation_id="get_datasets", response_model=Page[DatasetEntry], responses=declared())
-def get_datasets(door: DoorDep, kind: Kind) -> Any:
-    """The data sets of one kind (`builtin`, `synthetic`, `published`, `file`)."""
-    found = [entry for entry in catalog.datasets(door.settings.data_dir) if entry.kind == kind]
-    if not found and kind != "file":
-        raise _not_found(kind, sorted({entry.kind for entry in catalog.datasets(None)} | {"file"}))
-    return Page[DatasetEntry](data=found)
 
 
 def _named(entries: Sequence[AnyEntry], kind: str) -> AnyEntry:

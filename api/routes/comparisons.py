@@ -20,7 +20,7 @@ from api.noting import note
 from api.openapi import body
 from api.problems import declared
 from api.rows import dataset_name, resource_class
-from api.submission import with_device
+from api.submission import require_dataset, with_device
 from specs.comparison_plan import plan
 from specs.comparisons import ComparisonSpec
 from store import comparison_runs, comparisons, listing
@@ -70,6 +70,7 @@ def create_comparison(
 
     def make(session: Session) -> Comparison:
         resolved = with_device(session, posted.value.resolved(), door)
+        require_dataset(session, resolved, caller.project)
         return comparisons.create(
             session,
             spec=posted.fields,

@@ -14,7 +14,7 @@ from api.errors import Refused
 from api.openapi import body
 from api.problems import ProblemItem, declared
 from api.rows import resource_class
-from api.submission import with_device
+from api.submission import require_dataset, with_device
 from specs.estimate import Estimate
 from specs.job import JobSpec
 from store import estimates, workers
@@ -55,6 +55,7 @@ async def create_estimate(
 def _ask(door: Door, caller: Caller, spec: JobSpec) -> str:
     with door.database.writing.begin() as session:
         resolved = with_device(session, spec.resolved(), door)
+        require_dataset(session, resolved, caller.project)
         wanted = resource_class(resolved)
         living = workers.living(session, lease_s=door.settings.lease_s)
         if not any(wanted in worker.classes for worker in living):

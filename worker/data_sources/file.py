@@ -1,10 +1,12 @@
 """The user's own files: csv with a header, npz, parquet; nothing outside the data folder, nothing executed."""
 
+from pathlib import Path
+
 import numpy as np
 
 from specs.data_sources import FileSpec
 from specs.signature import TaskName
-from worker.data_sources import columns, npz
+from worker.data_sources import arrays, columns, images
 from worker.data_sources.source import Array, DataFinding, DataSource, Folders, Table, located, numbered_classes
 
 
@@ -15,18 +17,24 @@ class File(DataSource):
         self.spec = spec
 
     def load(self, folders: Folders) -> Table:
-        path = located(self.spec.path, folders.data)
-        dt: Array | None = None
-        names: tuple[str, ...] | None = None
-        if path.suffix == ".npz":
-            x, target, dt = npz.read(path)
-        else:
-            x, target, names = columns.read(path, target=self.spec.target)
-        if x.shape[0] == 0:
-            raise DataFinding("data_mismatch", "the file has no rows")
-        _check_finite(x, "the features")
-        y, task, class_names = _target(target, self.spec.task, is_sequence=x.ndim == 3)
-        return Table(x=x, y=y, dt=dt, implied_task=task, feature_names=names, class_names=class_names)
+        return table_of(located(self.spec.path, folders.data), target=self.spec.target, task=self.spec.task)
+
+
+def table_of(path: Path, *, target: str | None, task: str) -> Table:
+    """The rows of a file, by its suffix."""
+    dt: Array | None = None
+    names: tuple[str, ...] | None = None
+    if path.suffix in (".npz", ".safetensors"):
+        x, labels, dt = arrays.read(path)
+    elif path.suffix == ".zip":
+        x, labels = images.read(path)
+    else:
+        x, labels, names = columns.read(path, target=target)
+    if x.shape[0] == 0:
+        raise DataFinding("data_mismatch", "the file has no rows")
+    _check_finite(x, "the features")
+    y, implied, class_names = _target(labels, task, is_sequence=x.ndim == 3)
+    return Table(x=x, y=y, dt=dt, implied_task=implied, feature_names=names, class_names=class_names)
 
 
 def _check_finite(values: Array, what: str) -> None:

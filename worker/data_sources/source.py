@@ -50,6 +50,7 @@ class Folders:
     data: Path | None
     downloads: Path
     mirror_url: str | None = field(default=None)
+    uploads: Path | None = field(default=None)
 
 
 class DataSource(ABC):

@@ -1,12 +1,16 @@
-"""Arrays ``x``, ``y`` and ``dt`` of an npz file; what its headers promise is checked before anything is loaded."""
+"""Arrays ``x``, ``y`` and ``dt`` of an npz or safetensors file; what headers promise is checked before it is loaded."""
 
 import math
 import zipfile
 from pathlib import Path
 
 import numpy as np
+import safetensors.numpy
 from numpy.lib import format as npy
+from safetensors import SafetensorError
 
+from specs.uploads.findings import Unfit
+from specs.uploads.safetensors import inspect
 from worker.data_sources.source import Array, DataFinding, check_size
 
 _ALLOWED = {"x": "biuf", "y": "biufU", "dt": "biuf"}
@@ -14,16 +18,29 @@ _ALLOWED = {"x": "biuf", "y": "biufU", "dt": "biuf"}
 
 def read(path: Path) -> tuple[Array, Array, Array | None]:
     """``x`` float64, ``y`` as it is, ``dt`` float64 or None."""
+    held = _safetensors(path) if path.suffix == ".safetensors" else _npz(path)
+    x, y, dt = held["x"], held["y"], held.get("dt")
+    _check_shapes(x, y, dt)
+    return x.astype(np.float64), y, None if dt is None else dt.astype(np.float64)
+
+
+def _npz(path: Path) -> dict[str, Array]:
     try:
         with zipfile.ZipFile(path) as archive:
             _check_headers(archive, path.name)
         with np.load(path, allow_pickle=False) as arrays:
-            x, y = arrays["x"], arrays["y"]
-            dt = arrays["dt"] if "dt" in arrays else None  # noqa: SIM401 - NpzFile has no get in older numpy
+            return {name: arrays[name] for name in _ALLOWED.keys() & set(arrays.files)}
     except (zipfile.BadZipFile, ValueError, OSError, EOFError, NotImplementedError, RuntimeError) as error:
         raise DataFinding("data_unreadable", f"{path.name}: {error}") from None
-    _check_shapes(x, y, dt)
-    return x.astype(np.float64), y, None if dt is None else dt.astype(np.float64)
+
+
+def _safetensors(path: Path) -> dict[str, Array]:
+    try:
+        inspect(path)
+        held = safetensors.numpy.load_file(path)
+    except (Unfit, SafetensorError, ValueError, OSError) as error:
+        raise DataFinding("data_unreadable", f"{path.name}: {error}") from None
+    return {name: held[name] for name in _ALLOWED.keys() & held.keys()}
 
 
 def _check_headers(archive: zipfile.ZipFile, name: str) -> None:
