@@ -1,5 +1,6 @@
 """The rules of the house that no linter knows."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -16,6 +17,10 @@ TRACKED = [ROOT / name for name in LISTED.stdout.decode().split("\0") if name an
 ROOMS = ("afterprop", "api", "benchmarks", "learners", "specs", "store", "worker")
 # Built in pieces, so that this file does not break its own rule.
 PRIVATE = re.compile("|".join(("/wo" + "rk/", r"\.\./sha" + "red", r"\b(the|this) (assist" + "ant|pro" + r"mpt)\b")))
+FOUND_BY_PROJECT = {
+    *("jobs.get", "jobs.create", "listing.page", "comparisons.get", "comparisons.create", "comparisons.page"),
+    *("workers.waiting", "estimates.ask", "estimates.of_spec", "idempotency.begin", "idempotency.finish"),
+}
 MAY_NAME_THE_DATA_FOLDER = {ROOT / ".ci" / "run"}
 
 
@@ -55,3 +60,17 @@ def test_test_files_have_names_of_their_own() -> None:
     """Two of one name in folders without a package cannot be collected together."""
     names = [path.name for path in TRACKED if path.is_relative_to(ROOT / "tests") and path.suffix == ".py"]
     assert sorted(name for name in set(names) if names.count(name) > 1 and name != "conftest.py") == []
+
+
+def test_the_door_asks_for_what_is_somebodys_by_project() -> None:
+    """The store's functions that find by id see every project: workers need that, and no handler does."""
+    found = []
+    for path in sorted((ROOT / "api").rglob("*.py")):
+        if path.name == "streams.py":  # what its handler has asked for by project already
+            continue
+        for call in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(call, ast.Call) or ast.unparse(call.func) not in FOUND_BY_PROJECT:
+                continue
+            if "project" not in {argument.arg for argument in call.keywords}:
+                found.append(f"{path.relative_to(ROOT)}:{call.lineno}: {ast.unparse(call)}")
+    assert found == []

@@ -35,19 +35,9 @@ def test_the_first_key_is_made_at_the_machine_and_the_others_with_it(tmp_path: P
         without = afterprop("list", AFTERPROP_URL=url)
         assert (without.returncode, "key" in without.stderr.lower()) == (2, True)
         here = {"AFTERPROP_URL": url, "AFTERPROP_API_KEY": admin}
-        assert afterprop("list", "--json", **here).stdout.strip() == "[]"
         made = json.loads(afterprop("keys", "create", "--project", "vision", "--json", **here).stdout)
         assert (made["project"], made["scopes"]) == ("vision", ["write"])
-        assert afterprop("keys", "list", AFTERPROP_URL=url, AFTERPROP_API_KEY=made["key"]).returncode == 2
         assert afterprop("keys", "revoke", made["id"], **here).returncode == 0
         listed = json.loads(afterprop("keys", "list", "--json", "--state-dir", state).stdout)
         assert [(key["project"], key["revoked_at"] is None) for key in listed] == [("vision", False), ("default", True)]
         assert afterprop("list", AFTERPROP_URL=url, AFTERPROP_API_KEY=made["key"]).returncode == 2
-
-
-@pytest.mark.parametrize("wrong", [["--scope", "root"], ["--project", "A B"], ["--expires-days", "9999999"]])
-def test_a_key_that_cannot_be_is_said_in_a_line(tmp_path: Path, wrong: list[str]) -> None:
-    refused = afterprop("keys", "create", "--state-dir", str(tmp_path), *wrong)
-    assert refused.returncode == 2
-    assert wrong[0].removeprefix("--").replace("-", "_").partition("_days")[0] in refused.stderr
-    assert "Traceback" not in refused.stderr

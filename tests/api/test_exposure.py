@@ -14,6 +14,7 @@ from api.redaction import Redacting, redact_event, redacted
 from store import keys
 from store.database import Database
 from store.settings import Settings
+from tests.api.serving import served
 
 EVERYWHERE = "0.0.0.0"
 ROOT = Path(__file__).parents[2]
@@ -61,6 +62,12 @@ def test_without_its_tables_it_does_not_start_on_the_network(tmp_path: Path) -> 
     bare = Settings(state_dir=tmp_path, host=EVERYWHERE)
     assert refusal_to_start(bare, environment={}) is not None
     assert refusal_to_start(bare.model_copy(update={"open": "loopback-published"}), environment={}) is None
+
+
+def test_the_program_itself_refuses(tmp_path: Path) -> None:
+    reachable = served(tmp_path / "state", tmp_path / "api.log", AFTERPROP_HOST=EVERYWHERE)
+    with pytest.raises(AssertionError, match=r"Refused to start: on 0\.0\.0\.0"), reachable:
+        pass
 
 
 def test_any_name_is_only_for_a_service_that_asks_for_keys(settings: Settings) -> None:

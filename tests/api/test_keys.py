@@ -7,11 +7,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import text, update
 from sqlalchemy.exc import DatabaseError
 
+from api import keys as command
 from api.admission import COOKIE
 from api.app import create_app
 from api.bad_keys import ADDRESSES, MOST, WITHIN_S, BadKeys, source_of
@@ -22,6 +24,7 @@ from store import audit, keys, page_sessions
 from store.database import Database
 from store.key_tables import ApiKey
 from store.settings import Settings
+from store.settings import settings as settings_of_this_process
 from tests.api import lived_job
 from tests.api.serving import served
 from tests.api.two_projects import key_of, operations
@@ -255,9 +258,7 @@ def test_a_key_in_the_address_is_no_key_and_is_not_logged(
 ) -> None:
     _, told = made(database)
     log = tmp_path / "api.log"
-    with served(settings.state_dir, log, AFTERPROP_KEYS="required") as (url, _), TestClient(create_app(settings)):
-        import httpx2
-
+    with served(settings.state_dir, log, AFTERPROP_KEYS="required") as (url, _):
         for name in ("api_key", "key", "access_token", "authorization"):
             assert httpx2.get(f"{url}/v1/jobs", params={name: told}).status_code == 401
         # Open where a good key came with the request too: what is in the address is refused by its name alone.
@@ -265,6 +266,65 @@ def test_a_key_in_the_address_is_no_key_and_is_not_logged(
         assert answer.status_code == 422
         assert told not in answer.text
     assert told not in log.read_text()
+
+
+# At the machine
+
+
+def at_the_machine(state_dir: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """``python -m api.keys`` in this process."""
+    monkeypatch.setenv("AFTERPROP_STATE_DIR", str(state_dir))
+    settings_of_this_process.cache_clear()
+    try:
+        return command.main(arguments)
+    finally:
+        settings_of_this_process.cache_clear()
+
+
+def test_keys_are_made_listed_and_revoked_at_the_machine(
+    database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["--project", "vision", "--name", "ci", "--scope", "read", "--scope", "admin", "--expires-days", "0.5"]
+    assert at_the_machine(settings.state_dir, monkeypatch, "create", *asked) == 0
+    key = json.loads(capsys.readouterr().out)
+    with database.reading() as session:
+        row = keys.of_text(session, key.pop("key"))
+        assert row is not None
+        assert (row.id, row.project, row.name, row.scopes) == (key["id"], "vision", "ci", ["read", "admin"])
+        assert row.expires_at is not None
+        assert row.expires_at - row.created_at == pytest.approx(43200, abs=0.01)
+    assert at_the_machine(settings.state_dir, monkeypatch, "list") == 0
+    assert json.loads(capsys.readouterr().out) == key
+    assert at_the_machine(settings.state_dir, monkeypatch, "revoke", key["id"]) == 0
+    assert json.loads(capsys.readouterr().out)["revoked_at"] is not None
+    assert at_the_machine(settings.state_dir, monkeypatch, "revoke", key["id"]) == 2
+    with database.reading() as session:
+        entries = [(entry.action, entry.subject, entry.key_id) for entry in audit.page(session, limit=5)]
+    assert entries == [("api_key.revoke", key["id"], None), ("api_key.create", key["id"], None)]
+
+
+@pytest.mark.parametrize("wrong", [["--project", "A B"], ["--expires-days", "9999999"], ["--expires-days", "0"]])
+def test_a_key_that_cannot_be_is_said_in_a_line(
+    database: Database,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    wrong: list[str],
+) -> None:
+    assert at_the_machine(settings.state_dir, monkeypatch, "create", *wrong) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert wrong[0].removeprefix("--").partition("-")[0] in told.err
+    assert len(told.err.splitlines()) == 1
+    with database.reading() as session:
+        assert keys.page(session, limit=5) == []
+
+
+def test_without_tables_the_command_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert at_the_machine(tmp_path, monkeypatch, "list") == 3
+    assert "not migrated" in capsys.readouterr().err
 
 
 # Too many bad keys
