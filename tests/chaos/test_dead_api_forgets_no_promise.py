@@ -15,6 +15,7 @@ from tests.chaos.api_process import ApiProcess
 from tests.chaos.history import History, settle_accounts
 from tests.chaos.scale import Scale
 from tests.job_life.floor import Floor, digits_job, wait_until
+from tests.job_life.test_outages import frozen
 
 QUICK = digits_job(training={"epochs": 1})
 CLIENTS, POSTS, DEATHS = 8, 400, 10
@@ -147,6 +148,25 @@ def test_readiness_tells_a_dead_database_from_a_dead_broker(
     with_database(floor)
     says(200, "ready")
     measured("broker killed, then the database away", slowest_answer_s=slowest)
+
+
+@pytest.mark.chaos("T30")
+@pytest.mark.parametrize("floor", ["postgresql"], indirect=True)
+def test_frozen_database_server_is_called_unavailable_in_time(
+    floor: Floor, api: ApiProcess, measured: Callable[..., None]
+) -> None:
+    """A server that stands still refuses nothing and closes nothing: whoever asks must not wait for it."""
+    assert readiness(api)[:2] == (200, "ready")
+    answers = []
+    with frozen(floor):
+        for _ in range(3):
+            answers.append(readiness(api))
+            assert httpx2.get(f"{api.url}/livez", timeout=1).status_code == 200
+    wait_until(lambda: readiness(api)[:2] == (200, "ready"), 5)
+    slowest = max(took_s for *_, took_s in answers)
+    measured("the database server stands still", slowest_answer_s=slowest)
+    assert [answer[:2] for answer in answers] == [(503, "unavailable")] * 3
+    assert slowest <= 5
 
 
 @contextmanager
