@@ -73,8 +73,8 @@ def crashed(code: int) -> GivenBack:
     return GivenBack(True, "crashed", f"The training process ended by {how}.")
 
 
-def write(session: Session, job_id: str, attempt: int, ending: Ending, *, cost: dict[str, Any]) -> None:
-    """Ends the attempt. Where a client's cancellation came first, the job is cancelled instead."""
+def write(session: Session, job_id: str, attempt: int, ending: Ending, *, cost: dict[str, Any]) -> bool:
+    """Ends the attempt. Where a client's cancellation came first, the job is cancelled instead. False: fenced."""
     if isinstance(ending, Completed):
         result = ending.result
         if attempts.succeed(
@@ -93,20 +93,22 @@ def write(session: Session, job_id: str, attempt: int, ending: Ending, *, cost: 
             receipt=storable({**ending.receipt, **result.receipt}),
             diagnostics=storable(result.diagnostics),
         ):
-            return
+            return True
         ending = CANCELLED
     if isinstance(ending, Found):
         error = {**ending.error, "message": ending.error["message"][:_MAX_MESSAGE_LENGTH]}
         if attempts.fail(session, job_id, attempt, error=error, cost=cost):
-            return
+            return True
         ending = CANCELLED
-    if isinstance(ending, GivenBack):
-        settlement.settle(
-            session,
-            job_id,
-            attempt,
-            charge=ending.charge,
-            code=ending.code,
-            message=ending.message[:_MAX_MESSAGE_LENGTH],
-            cost=cost,
-        )
+    if isinstance(ending, Lost):
+        return False
+    settled = settlement.settle(
+        session,
+        job_id,
+        attempt,
+        charge=ending.charge,
+        code=ending.code,
+        message=ending.message[:_MAX_MESSAGE_LENGTH],
+        cost=cost,
+    )
+    return settled is not None

@@ -158,14 +158,16 @@ class Supervisor:
 
     def _conclude(self, ending: Ending, cost: dict[str, Any]) -> None:
         _log.info("attempt_ended", job_id=self._claim.job_id, attempt=self._claim.attempt, ending=type(ending).__name__)
-        if isinstance(ending, Lost):
-            return
-        with suppress(transactions.GaveUp):
-            transactions.commit(
-                self._shop.database,
-                lambda session: endings.write(session, *self.key, ending, cost=cost),
-                give_up=self._gives_up,
-            )
+        written = False
+        if not isinstance(ending, Lost):
+            with suppress(transactions.GaveUp):
+                written = transactions.commit(
+                    self._shop.database,
+                    lambda session: endings.write(session, *self.key, ending, cost=cost),
+                    give_up=self._gives_up,
+                )
+        if not written:  # it is another attempt's by now, or a reconciler finds it
+            _log.warning("attempt_fenced", job_id=self._claim.job_id, attempt=self._claim.attempt)
 
 
 def _cost(wall_s: float, exited: Exited | None) -> dict[str, Any]:

@@ -17,7 +17,7 @@ JOBS = 2
 
 def forgotten(worker: WorkerProcess) -> int:
     """How many attempts this worker has given up because they were no longer its own."""
-    return worker.log.read_text().count("ending=Lost")
+    return worker.log.read_text().count("attempt_fenced")
 
 
 @pytest.mark.chaos("T3")
@@ -33,10 +33,11 @@ def test_whoever_was_frozen_beyond_the_lease_is_fenced_and_gone(
     gone_after, frozen = [], 0
     for freeze in range(scale.of(FREEZES)):
         job_id = ids[freeze % JOBS]
-        floor.wait_for(job_id, "running")
+        for other in ids:
+            floor.wait_for(other, "running")
         holder, before = floor.holder(job_id), floor.job(job_id).attempt
-        held = [other for other in ids if floor.attempts(other)[-1].worker_pid == holder.pid]
-        trainers = [psutil.Process(floor.trainer_pid(other)) for other in held]
+        held = [row for row in floor.open_attempts() if row.worker_pid == holder.pid]
+        trainers = [psutil.Process(row.trainer_pid) for row in held]
         lost_before = forgotten(holder)
         floor.freeze(holder, job_id)
         if freeze % 2:
