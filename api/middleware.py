@@ -10,6 +10,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import problems
+from api.crowding import COME_AGAIN_S, Crowd
 from api.exposure import ANY_HOST
 from api.metrics import Metrics
 from store.identifiers import new_id
@@ -43,6 +44,7 @@ class Threshold:
         self._hosts = hosts
         self._settings = settings
         self._metrics = metrics
+        self._crowd = Crowd()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -63,9 +65,10 @@ class Threshold:
                     headers.setdefault(name, value)
             await send(message)
 
+        self._crowd.inside += 1
         try:
             refusal = self._refusal(scope)
-            if refusal is not None and refusal.status_code == 413:
+            if refusal is not None:
                 await dropped(scope, receive)
             await (refusal or self._app)(scope, receive, send_with_headers)
         except Exception:  # the outer door: a defect is told by its request id, never by a traceback
@@ -73,10 +76,13 @@ class Threshold:
             if status == 0:
                 await problems.response(scope, "internal_error")(scope, receive, send_with_headers)
         finally:
+            self._crowd.inside -= 1
             route = getattr(scope.get("route"), "path", "unmatched")
             self._metrics.observe(scope["method"], route, status, time.perf_counter() - started)
 
     def _refusal(self, scope: Scope) -> Any:
+        if self._crowd.is_too_large(scope["path"]):
+            return problems.response(scope, "overloaded", headers={"Retry-After": str(COME_AGAIN_S)})
         headers = Headers(scope=scope)
         host = host_name(headers.get("host", ""))
         if host not in self._hosts and ANY_HOST not in self._hosts:

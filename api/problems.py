@@ -76,6 +76,9 @@ KINDS: Mapping[str, Kind] = {
     "no_worker": Kind(503, "No worker", "Start a worker of this class; `/v1/workers` lists those that live."),
     "estimate_not_ready": Kind(503, "Estimate not ready", "A worker is at it: ask again with the same body."),
     "estimate_failed": Kind(503, "Estimate failed", "`detail` says why; the job itself may still be posted."),
+    "overloaded": Kind(
+        503, "Overloaded", "More requests came than are worked on: wait for `Retry-After`, send it again."
+    ),
     "database_unavailable": Kind(503, "Database unavailable", "Try again after the seconds in `Retry-After`."),
 }
 
