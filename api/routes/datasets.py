@@ -17,11 +17,12 @@ from api.dependencies import CallerDep, Door, DoorDep, known_parameters_only
 from api.errors import Refused
 from api.inspection import inspected
 from api.meant import asked
+from api.noting import note
 from api.problems import ProblemItem, declared
 from api.rows import rfc3339
 from api.uploads import ANY_TYPE, FORM_TYPE, Arrived, arrived
 from specs.uploads import MEDIA_TYPES
-from store import audit, datasets
+from store import datasets
 from store.dataset_tables import Dataset
 from store.errors import NotFound
 from store.identifiers import is_id, new_id
@@ -115,6 +116,7 @@ def _kept(door: Door, caller: Caller, file: Arrived) -> Response:
                 size_bytes=file.size_bytes,
                 contents=contents,
             )
+            note(session, caller, "dataset.create", dataset_id)
     except IntegrityError:  # the same bytes were uploaded beside this request
         target.unlink(missing_ok=True)
         with door.database.reading() as session:
@@ -183,9 +185,7 @@ def delete_dataset(
     with door.database.writing.begin() as session:
         row = datasets.get(session, dataset_id, project=caller.project)
         datasets.remove(session, row)
-        audit.record(
-            session, project=caller.project, key_id=caller.key_id, action="dataset.deleted", subject=dataset_id
-        )
+        note(session, caller, "dataset.delete", dataset_id)
     path_of(door.settings.uploads_dir, dataset_id, row.format).unlink(missing_ok=True)
     return Response(status_code=204)
 

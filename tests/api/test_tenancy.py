@@ -27,6 +27,8 @@ ADMINS = {"key_id"}
 THINGS = {
     "job_id": "job",
     "comparison_id": "cmp",
+    "dataset_id": "ds",
+    "kind_or_id": "ds",
     "probe_id": "prb",
     "verdict_id": "vrd",
     "verification_id": "vrf",
@@ -131,9 +133,17 @@ def test_filters_cursors_and_bodies_reach_nothing_foreign(
         assert answer.status_code == 422
         told.append(_told(answer, {"job_id": other}))
     assert told[0] == told[1]
+    told = []
+    for dataset in (foreign["dataset_id"], new_id("ds")):
+        body = {**lived_job.SPEC, "dataset": {"kind": "uploaded", "id": dataset}}
+        for path in ("/v1/jobs", "/v1/estimates"):
+            answer = http.post(path, json=body, headers=projects.foreigner)
+            assert answer.status_code == 422, answer.text
+            told.append(_told(answer, {"dataset_id": dataset}))
+    assert told[:2] == told[2:]
     queue = http.get("/v1/queue", headers=projects.foreigner).json()
     assert [waiting["job_id"] for waiting in queue["data"]] == [own["id"]]
-    assert queue["data"][0]["position"] == 2  # behind the other project's, which is not named
+    assert queue["data"][0]["position"] == 1  # of its own
 
 
 def test_an_idempotency_key_is_of_its_project(http: TestClient, projects: TwoProjects) -> None:
@@ -180,8 +190,8 @@ def test_a_foreign_id_takes_as_long_as_a_missing_one(http: TestClient, projects:
 def _told(answer: Response, ids: dict[str, str]) -> tuple[int, dict[str, str], str]:
     """All of an answer but the ids that were asked for, and the number of the request."""
     text = answer.text
-    for name, value in ids.items():
-        text = text.replace(value, name)
+    for value in ids.values():
+        text = text.replace(value, "id")
     text = re.sub(r"req_[0-9a-f]{32}", "request", text)
     headers = {name: value for name, value in answer.headers.items() if name not in ("x-request-id", "content-length")}
     return answer.status_code, headers, text

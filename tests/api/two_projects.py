@@ -9,9 +9,10 @@ from fastapi.routing import APIRoute
 from sqlalchemy import update
 
 from api.app import NOUNS
-from store import comparisons, keys, probes, verdicts, verifications, webhooks
+from store import comparisons, datasets, keys, probes, verdicts, verifications, webhooks
 from store.comparison_tables import Comparison
 from store.database import Database
+from store.identifiers import new_id
 from store.settings import Settings
 from store.tables import Job
 from tests import lived_comparison
@@ -45,11 +46,22 @@ def two_projects(database: Database, settings: Settings) -> TwoProjects:
         session.execute(update(Job).values(project=OWNER))
         session.execute(update(Comparison).values(project=OWNER))
         probe_id = probes.create(session, job_id, spec={"kind": "histogram", "rows": 256}).id
+        dataset_id = datasets.add(
+            session,
+            new_id("ds"),
+            project=OWNER,
+            name="of the owner.csv",
+            kind="csv",
+            sha256="ab" * 32,
+            size_bytes=8,
+            contents={"rows": 2},
+        ).id
         verification_id = verifications.create(session, session.get_one(Job, job_id), from_step=0, tolerance=0.0).id
         verdict_id = next(row.id for row in verdicts.of_job(session, job_id) if row.remedies)
         assert comparisons.get(session, comparison_id).project == OWNER
         webhook_id = webhooks.create(session, project=OWNER, url="https://example.com/told", events=["job.ended"]).id
     things = {"job_id": job_id, "comparison_id": comparison_id, "probe_id": probe_id, "verdict_id": verdict_id}
+    things |= {"kind_or_id": dataset_id, "dataset_id": dataset_id}
     things |= {"webhook_id": webhook_id, "verification_id": verification_id}
     return TwoProjects(
         owner=key_of(database, OWNER, "admin"), foreigner=key_of(database, FOREIGNER, "write"), things=things
