@@ -33,20 +33,33 @@ def postgresql_url() -> Iterator[str]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty, migrated SQLite file, made once and copied for each test."""
+    file = tmp_path_factory.mktemp("migrated") / "afterprop.db"
+    _migrated(f"sqlite:///{file}").dispose()
+    return file
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     """An empty, migrated database."""
     if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'afterprop.db'}"
+        shutil.copy(request.getfixturevalue("migrated_sqlite"), tmp_path / "afterprop.db")
+        database = connect(f"sqlite:///{tmp_path / 'afterprop.db'}")
     else:
-        url = _fresh_database(request.getfixturevalue("postgresql_url"))
+        database = _migrated(_fresh_database(request.getfixturevalue("postgresql_url")))
+    yield database
+    database.dispose()
+
+
+def _migrated(url: str) -> Database:
     database = connect(url)
     with database.engine.connect() as connection:
         configuration.attributes["connection"] = connection
         command.upgrade(configuration, "head")
         connection.commit()
-    yield database
-    database.dispose()
+    return database
 
 
 def _fresh_database(url: str) -> str:
