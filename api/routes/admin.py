@@ -5,12 +5,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, Field
-from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import JSONResponse
 
+from api import readiness
 from api.answers import Page, StatusReason
-from api.broker import broker_answers
 from api.dependencies import CallerDep, DoorDep, known_parameters_only
 from api.problems import declared
 from api.rows import rfc3339
@@ -96,13 +94,10 @@ async def get_livez() -> Live:
     response_model=Ready,
     responses={**declared(), 503: {"model": Ready, "description": "The database does not answer"}},
 )
-def get_readyz(door: DoorDep) -> Any:
+async def get_readyz(door: DoorDep) -> Any:
     """Whether jobs can be taken: needs the database; without the broker it is `degraded`."""
-    broker = broker_answers(door.settings.broker_url)
-    try:
-        with door.database.reading() as session:
-            session.execute(text("SELECT version_num FROM alembic_version")).scalar_one()
-    except SQLAlchemyError:
+    database, broker = await readiness.answers(door.database, door.settings.broker_url)
+    if not database:
         ready = Ready(status="unavailable", database=False, broker=broker)
         return JSONResponse(ready.model_dump(), status_code=503, headers={"Retry-After": "2"})
     return Ready(status="ready" if broker else "degraded", database=True, broker=broker)
