@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from afterprop import dataset_commands, key_commands
+from afterprop.care_commands import backup, doctor, restore
 from afterprop.terminal import (
     FAILED,
     INTERRUPTED,
@@ -39,6 +40,9 @@ app = typer.Typer(
 )
 
 
+app.command()(backup)
+app.command()(restore)
+app.command()(doctor)
 app.command()(verify)
 app.add_typer(key_commands.app, name="keys")
 app.add_typer(dataset_commands.app, name="datasets")

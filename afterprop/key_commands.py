@@ -1,15 +1,14 @@
 """`afterprop keys`: made, listed, revoked; over HTTP by an admin's key, else at the machine of the state folder."""
 
-import json
 import os
-import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
 
-from afterprop.terminal import UNREACHABLE, USAGE, AsJson, client, console, print_json
+from afterprop.at_the_machine import run_here
+from afterprop.terminal import AsJson, client, console, print_json
 
 app = typer.Typer(no_args_is_help=True, help="Keys of projects. Needed wherever others than this machine can come.")
 
@@ -35,8 +34,8 @@ def create(
     if _at_the_machine(state_dir):
         options = ["--project", project, "--name", name, "--scope", scope]
         options += [] if expires_days is None else ["--expires-days", str(expires_days)]
-        _run(state_dir, "migrations")
-        [made] = _run(state_dir, "api.keys", "create", *options)
+        run_here(state_dir, "migrations")
+        [made] = run_here(state_dir, "api.keys", "create", *options)
     else:
         seconds = None if expires_days is None else round(expires_days * 86400)
         with client() as service:
@@ -55,7 +54,7 @@ def create(
 def list_keys(state_dir: StateDir = None, as_json: AsJson = False) -> None:
     """List keys, newest first, without their texts."""
     if _at_the_machine(state_dir):
-        found = _run(state_dir, "api.keys", "list")
+        found = run_here(state_dir, "api.keys", "list")
     else:
         with client() as service:
             found = service.keys()
@@ -79,7 +78,7 @@ def revoke(
 ) -> None:
     """End a key, at once and for good."""
     if _at_the_machine(state_dir):
-        _run(state_dir, "api.keys", "revoke", key_id)
+        run_here(state_dir, "api.keys", "revoke", key_id)
     else:
         with client() as service:
             service.revoke_key(key_id)
@@ -91,25 +90,3 @@ def revoke(
 
 def _at_the_machine(state_dir: Path | None) -> bool:
     return state_dir is not None or not os.environ.get("AFTERPROP_API_KEY")
-
-
-def _run(state_dir: Path | None, module: str, *arguments: str) -> list[dict[str, Any]]:
-    """What a process of the service answers; it, and not this command, knows the database."""
-    from afterprop.stack import CannotStart, source_tree
-
-    folder = state_dir or Path(os.environ.get("AFTERPROP_STATE_DIR") or "run")
-    environment = {**os.environ, "AFTERPROP_STATE_DIR": str(folder.resolve())}
-    try:
-        source = source_tree()
-    except CannotStart as error:
-        _give_up(str(error), UNREACHABLE)
-    command = [sys.executable, "-m", module, *arguments]
-    ended = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True, check=False)
-    if ended.returncode != 0:
-        _give_up(ended.stderr.strip(), USAGE if ended.returncode == USAGE else UNREACHABLE)
-    return [json.loads(line) for line in ended.stdout.splitlines() if line.startswith("{")]
-
-
-def _give_up(message: str, code: int) -> NoReturn:
-    print(message, file=sys.stderr)
-    raise typer.Exit(code)

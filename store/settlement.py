@@ -56,6 +56,11 @@ def expire_leases(session: Session) -> list[Settled]:
     )
 
 
+def give_back_all(session: Session, *, code: str, message: str) -> list[Settled]:
+    """Gives back every active job without a charge: after a restore none of their workers is there."""
+    return _settle(session, Job.phase == "active", charge=False, code=code, message=message)
+
+
 def expire_pending(session: Session) -> list[str]:
     """Ends every job that waited longer than its own ``max_pending_s``."""
     late = and_(Job.status == "queued", Job.max_pending_s.is_not(None), Job.queued_at + Job.max_pending_s < now_s())
