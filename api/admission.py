@@ -73,8 +73,7 @@ def known_key(door: "Door", text: str) -> ApiKey | None:
     """The key of this text, if it stands; that it was used is noted."""
     with door.database.reading() as session:
         found = keys.of_text(session, text)
-        noted = found is None or not keys.use_is_worth_noting(session, found)
-    if found is not None and not noted:
+    if found is not None and door.last_uses.is_due(found.id):
         try:
             with door.database.writing.begin() as session:
                 keys.used(session, found.id)

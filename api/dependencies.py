@@ -11,6 +11,7 @@ from api.bad_keys import BadKeys
 from api.callers import Caller
 from api.errors import Refused
 from api.exposure import asks_for_keys
+from api.last_uses import LastUses
 from api.meant import asked
 from api.metrics import Metrics
 from api.problems import ProblemItem
@@ -35,6 +36,7 @@ class Door:
     watcher: EventWatcher
     metrics: Metrics
     bad_keys: BadKeys = field(default_factory=BadKeys)
+    last_uses: LastUses = field(default_factory=LastUses)
 
     @property
     def asks_for_keys(self) -> bool:

@@ -19,8 +19,6 @@ from store.identifiers import new_id
 from store.key_tables import ApiKey, Project
 
 SECRET_BYTES: Final = 32
-LAST_USE_S: Final = 60.0
-"""The moment of the last use is as exact as this, so that reading does not write each time."""
 _TEXT = re.compile(r"afp_([0-9a-f]{32})_[0-9a-f]{64}", re.ASCII)
 _NO_DIGEST = "0" * 64
 
@@ -78,12 +76,6 @@ def any_stands(session: Session) -> bool:
 def used(session: Session, key_id: str) -> None:
     """Notes that a key was used now."""
     session.execute(update(ApiKey).where(ApiKey.id == key_id).values(last_used_at=now_s()))
-
-
-def use_is_worth_noting(session: Session, key: ApiKey) -> bool:
-    """Whether the last use that was noted is long ago."""
-    now = session.execute(select(now_s())).scalar_one()
-    return key.last_used_at is None or now - key.last_used_at >= LAST_USE_S
 
 
 def page(session: Session, *, limit: int, after: str | None = None) -> list[ApiKey]:

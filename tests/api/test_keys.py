@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import text, update
+from sqlalchemy import select, text, update
 from sqlalchemy.exc import DatabaseError
 
 from api import keys as command
@@ -18,11 +18,12 @@ from api.admission import COOKIE
 from api.app import create_app
 from api.bad_keys import ADDRESSES, MOST, WITHIN_S, BadKeys, source_of
 from api.callers import EVERYBODY, SCOPES, with_lower
+from api.last_uses import MOST_KEYS, LastUses
 from api.routes.sign_in import own_address
 from api.scopes import EXCEPTIONS, PAGES, PUBLIC, is_public, scope_of
 from store import audit, keys, page_sessions
 from store.database import Database
-from store.key_tables import ApiKey
+from store.key_tables import ApiKey, PageSession
 from store.settings import Settings
 from store.settings import settings as settings_of_this_process
 from tests.api import lived_job
@@ -244,13 +245,42 @@ def test_a_key_that_cannot_be_is_refused_with_a_pointer(
 
 def test_the_last_use_is_noted_once_a_minute(http: TestClient, database: Database) -> None:
     key_id, told = made(database)
+
+    def last_used_at() -> float | None:
+        with database.reading() as session:
+            return session.get_one(ApiKey, key_id).last_used_at
+
     assert http.get("/v1/jobs", headers=bearer(told)).status_code == 200
+    first = last_used_at()
+    assert first is not None
+    assert http.get("/v1/jobs", headers=bearer(told)).status_code == 200
+    assert last_used_at() == first
+
+
+def test_of_uses_within_a_minute_one_is_written() -> None:
+    uses = LastUses()
+    assert [uses.is_due("key_1", now=now) for now in (0.0, 0.0, 59.9, 60.0, 61.0)] == [True, False, False, True, False]
+    assert uses.is_due("key_2", now=0.0)
+    for number in range(MOST_KEYS + 1):
+        uses.is_due(f"key_{number}", now=100.0)
+    assert len(uses._noted) <= MOST_KEYS
+
+
+def test_a_key_is_let_in_though_its_use_cannot_be_noted(http: TestClient, database: Database) -> None:
+    _, told = made(database)
     with database.writing.begin() as session:
-        key = session.get_one(ApiKey, key_id)
-        assert key.last_used_at is not None
-        assert not keys.use_is_worth_noting(session, key)
-        key.last_used_at -= keys.LAST_USE_S
-        assert keys.use_is_worth_noting(session, key)
+        session.execute(text("CREATE TRIGGER full BEFORE UPDATE ON api_keys BEGIN SELECT RAISE(ABORT, 'full'); END"))
+    assert http.get("/v1/jobs", headers=bearer(told)).status_code == 200
+
+
+def test_keys_come_in_pages(http: TestClient, database: Database) -> None:
+    ids = [made(database)[0] for _ in range(3)]
+    admin = key_of(database, "default", "admin")
+    first = http.get("/v1/api-keys", params={"limit": 2}, headers=admin).json()
+    rest = http.get("/v1/api-keys", params={"limit": 2, "after": first["next_cursor"]}, headers=admin).json()
+    assert [key["id"] for key in [*first["data"], *rest["data"]]][1:] == ids[::-1]
+    assert (first["has_more"], rest["has_more"], rest["next_cursor"]) == (True, False, None)
+    assert http.get("/v1/api-keys", params={"after": "key_1"}, headers=admin).status_code == 422
 
 
 def test_a_key_in_the_address_is_no_key_and_is_not_logged(
@@ -379,6 +409,10 @@ def test_a_person_signs_in_uses_the_pages_and_signs_out(http: TestClient, databa
     cookie = entered.headers["set-cookie"].lower()
     assert "httponly" in cookie
     assert "samesite=strict" in cookie
+    assert "max-age=28800" in cookie
+    with database.reading() as session:
+        [lasts] = session.scalars(select(PageSession.expires_at - PageSession.created_at))
+    assert lasts == pytest.approx(8 * 3600, abs=1)
     assert told not in cookie
     assert http.get(f"/jobs/{job}").status_code == 200
     assert "Sign out" in http.get("/").text
