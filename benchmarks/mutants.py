@@ -45,6 +45,7 @@ class Subject:
     selection: str = "not postgresql"
 
 
+QUICK_KEYS = "not postgresql and not in_the_address and not takes_as_long"
 SUBJECTS = {
     "claim_and_fence": Subject(
         ("store/attempts.py", "store/settlement.py"),
@@ -53,11 +54,9 @@ SUBJECTS = {
     "leases": Subject(
         ("store/leases.py",), ("tests/store/test_probe_rows.py", "tests/store/test_verification_rows.py")
     ),
-    "auth": Subject(
-        ("store/keys.py", "api/callers.py", "api/bad_keys.py", "api/admission.py"),
-        ("tests/api/test_keys.py",),
-        "not postgresql and not in_the_address and not takes_as_long",
-    ),
+    "keys": Subject(("store/keys.py", "api/callers.py"), ("tests/api/test_keys.py",), QUICK_KEYS),
+    "bad_keys": Subject(("api/bad_keys.py",), ("tests/api/test_keys.py",), "bad_key or household"),
+    "admission": Subject(("api/admission.py",), ("tests/api/test_keys.py",), QUICK_KEYS),
 }
 EQUIVALENT: dict[str, str] = {}
 """Mutants that no test can tell from the original, and why."""
