@@ -48,8 +48,8 @@ class Subject:
 QUICK_KEYS = "not postgresql and not in_the_address and not takes_as_long"
 SUBJECTS = {
     "claim_and_fence": Subject(
-        ("store/attempts.py", "store/settlement.py"),
-        ("tests/store/test_fences.py", "tests/store/test_life_of_a_job.py"),
+        ("store/attempts.py", "store/settlement.py", "store/turns.py"),
+        ("tests/store/test_fences.py", "tests/store/test_life_of_a_job.py", "tests/store/test_turns.py"),
     ),
     "leases": Subject(
         ("store/leases.py",), ("tests/store/test_probe_rows.py", "tests/store/test_verification_rows.py")
@@ -107,6 +107,8 @@ def killed(found: Sequence[Mutant | None], subject: Subject, *, processes: int) 
                 ended, status = os.waitpid(child, 0)
             if ended:
                 dead[place] = os.waitstatus_to_exitcode(status) != SURVIVED
+                if not dead[place]:
+                    print(f"  survived: {found[place]}", flush=True)
                 del running[child]
         time.sleep(0.02)
     return [dead[place] for place in range(len(found))]
