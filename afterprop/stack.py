@@ -26,7 +26,7 @@ WORKER_GRACE_S = 25.0
 API_GRACE_S = 5.0
 BROKER_GRACE_S = 2.0
 API_COMMAND = [
-    *("-m", "uvicorn", "api.app:app", "--limit-concurrency", "2000", "--backlog", str(BACKLOG)),
+    *("-m", "uvicorn", "api.app:app", "--limit-concurrency", "8000", "--backlog", str(BACKLOG)),
     *("--timeout-keep-alive", "15", "--h11-max-incomplete-event-size", "16384", "--no-server-header"),
     # Who connects is who connects: a header may not say otherwise, since addresses with bad keys are held off.
     "--no-proxy-headers",
