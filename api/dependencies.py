@@ -15,6 +15,7 @@ from api.last_uses import LastUses
 from api.meant import asked
 from api.metrics import Metrics
 from api.problems import ProblemItem
+from api.quotas import OpenStreams
 from api.strict_json import escaped
 from api.watcher import EventWatcher
 from store.database import Database
@@ -37,6 +38,7 @@ class Door:
     metrics: Metrics
     bad_keys: BadKeys = field(default_factory=BadKeys)
     last_uses: LastUses = field(default_factory=LastUses)
+    open_streams: OpenStreams = field(default_factory=OpenStreams)
 
     @property
     def asks_for_keys(self) -> bool:

@@ -76,6 +76,8 @@ KINDS: Mapping[str, Kind] = {
     "no_worker": Kind(503, "No worker", "Start a worker of this class; `/v1/workers` lists those that live."),
     "estimate_not_ready": Kind(503, "Estimate not ready", "A worker is at it: ask again with the same body."),
     "estimate_failed": Kind(503, "Estimate failed", "`detail` says why; the job itself may still be posted."),
+    "rate_limited": Kind(429, "Too many requests", "Wait for `Retry-After`; `/v1/usage` says what is left."),
+    "quota_exceeded": Kind(429, "Quota exceeded", "`/v1/usage` says what the project takes, and what it may take."),
     "overloaded": Kind(
         503, "Overloaded", "More requests came than are worked on: wait for `Retry-After`, send it again."
     ),

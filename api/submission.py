@@ -12,6 +12,7 @@ from api.creation import create_once
 from api.dependencies import Door
 from api.errors import Refused
 from api.problems import ProblemItem
+from api.quotas import check_new_job
 from api.rows import dataset_name, job_answer, resource_class
 from specs.job import JobSpec
 from store import datasets, jobs, workers
@@ -37,6 +38,8 @@ def submit(
 
     ``also`` writes what else belongs to the new job, in its transaction.
     """
+
+    check_new_job(door, caller)
 
     def make(session: Session) -> Job:
         resolved = with_device(session, spec.resolved(), door)
@@ -94,4 +97,5 @@ def queued_answer(session: Session, job: Job, door: Door) -> JobAnswer:
     """The job, with its place where it waits."""
     if job.status != "queued":
         return job_answer(job)
-    return job_answer(job, workers.place(session, job, lease_s=door.settings.lease_s))
+    most = door.settings.quotas.running_jobs
+    return job_answer(job, workers.place(session, job, lease_s=door.settings.lease_s, most_of_a_project=most))

@@ -7,11 +7,15 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from specs.quotas import Quotas
+
 
 class Settings(BaseSettings):
     """Where things are, and how long things may take. All durations are in seconds."""
 
-    model_config = SettingsConfigDict(env_prefix="AFTERPROP_", frozen=True, extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix="AFTERPROP_", env_nested_delimiter="__", frozen=True, extra="ignore", env_ignore_empty=True
+    )
 
     state_dir: Path = Field(default=Path("run"), description="database, broker, artifacts, prepared data, attempts")
     data_dir: Path | None = Field(default=None, description="read-only folder of the user's own data files")
@@ -51,6 +55,8 @@ class Settings(BaseSettings):
     event_heartbeat_s: float = Field(default=15.0, gt=0)
 
     estimate_wait_s: float = Field(default=10.0, ge=0, description="so long a request for an estimate waits for it")
+
+    quotas: Quotas = Field(default_factory=Quotas, description="one by one: AFTERPROP_QUOTAS__<NAME>")
 
     webhook_hosts: str | None = Field(default=None, description="hosts that webhooks may go to, by commas; none: off")
     unsafe_webhook_loopback_for_tests: str | None = Field(

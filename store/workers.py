@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import and_, func, select, update
 from sqlalchemy.orm import Session
 
+from store import usage
 from store.database import now_s
 from store.tables import DEFAULT_PROJECT, Job, Worker
 
@@ -68,7 +69,7 @@ def living(session: Session, *, lease_s: float) -> Sequence[Worker]:
     return session.scalars(query.order_by(Worker.started_at, Worker.id)).all()
 
 
-def place(session: Session, job: Job, *, lease_s: float) -> Place:
+def place(session: Session, job: Job, *, lease_s: float, most_of_a_project: int | None = None) -> Place:
     """The position of a queued job among its project's in its class, with the typed reason of its waiting.
 
     Projects take turns, so how many jobs others have queued says little of when it begins.
@@ -85,7 +86,8 @@ def place(session: Session, job: Job, *, lease_s: float) -> Place:
     ahead = session.execute(waiting.where(before, Job.project == job.project)).scalar_one()
     higher = session.execute(waiting.where(before, Job.priority > job.priority)).scalar_one()
     offered = any(job.resource_class in worker.classes for worker in living(session, lease_s=lease_s))
-    code, message = _why(job, offered=offered, higher=higher)
+    full = most_of_a_project is not None and usage.running(session, job.project) >= most_of_a_project
+    code, message = _why(job, offered=offered, higher=higher, full=full)
     return Place(position=ahead + 1, jobs_ahead=ahead, code=code, message=message)
 
 
@@ -104,7 +106,7 @@ def reasons(session: Session, jobs: Sequence[Job], *, lease_s: float) -> dict[st
     found = {}
     for job in queued:
         higher = int(first.get(job.resource_class, job.priority) > job.priority)
-        code, message = _why(job, offered=job.resource_class in offered, higher=higher)
+        code, message = _why(job, offered=job.resource_class in offered, higher=higher, full=False)
         found[job.id] = Place(position=0, jobs_ahead=0, code=code, message=message)
     return found
 
@@ -122,9 +124,11 @@ def waiting(session: Session, *, limit: int, lease_s: float, project: str = DEFA
     ]
 
 
-def _why(job: Job, *, offered: bool, higher: int) -> tuple[str, str]:
+def _why(job: Job, *, offered: bool, higher: int, full: bool) -> tuple[str, str]:
     if not offered:
         return "no_worker_of_class", f"No live worker offers a {job.resource_class.upper()}."
+    if full:
+        return "quota_exceeded", "As many jobs of the project run as may; this one waits for one of them to end."
     if job.charged_attempts and job.reason_code not in (None, "waiting_for_capacity"):
         return "backoff_after_failure", f"Waiting to try again: {job.reason_message}"
     if higher:

@@ -108,4 +108,5 @@ class Poller:
                 worker_pid=self._shop.pid,
                 resource_class=resource_class,
                 lease_s=self._shop.settings.lease_s,
+                most_of_a_project=self._shop.settings.quotas.running_jobs,
             )

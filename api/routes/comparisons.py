@@ -19,6 +19,7 @@ from api.negotiation import chosen
 from api.noting import note
 from api.openapi import body
 from api.problems import declared
+from api.quotas import check_new_job
 from api.rows import dataset_name, resource_class
 from api.submission import require_dataset, with_device
 from specs.comparison_plan import plan
@@ -67,6 +68,8 @@ def create_comparison(
 
     The answer states the power before anything runs: how often a gap of two deviations would be found.
     """
+
+    check_new_job(door, caller)
 
     def make(session: Session) -> Comparison:
         resolved = with_device(session, posted.value.resolved(), door)

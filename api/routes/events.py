@@ -11,6 +11,7 @@ from api.answers import Page, Time
 from api.dependencies import CallerDep, DoorDep, JobIdDep, bad_header, known_parameters_only
 from api.negotiation import chosen
 from api.problems import declared
+from api.quotas import check_new_stream
 from api.rows import rfc3339
 from store import events, jobs, logs
 
@@ -94,7 +95,9 @@ def list_events(
     with door.database.reading() as session:
         jobs.get(session, job_id, project=caller.project)
         if form == streams.MEDIA_TYPE:
-            return streams.response(streams.event_stream(door, job_id, after=after))
+            check_new_stream(door, caller)
+            stream = streams.event_stream(door, job_id, after=after)
+            return streams.response(door.open_streams.counted(caller.project, stream))
         found = events.page(session, job_id, after=after, limit=limit + 1)
     page = Page[EventAnswer](
         data=[
@@ -128,7 +131,9 @@ def list_logs(
     with door.database.reading() as session:
         jobs.get(session, job_id, project=caller.project)
         if form == streams.MEDIA_TYPE:
-            return streams.response(streams.log_stream(door, job_id, after=after))
+            check_new_stream(door, caller)
+            stream = streams.log_stream(door, job_id, after=after)
+            return streams.response(door.open_streams.counted(caller.project, stream))
         found = logs.page(session, job_id, after=after, limit=limit + 1)
     page = Page[LogAnswer](
         data=[LogAnswer.model_validate(streams.log_fields(line)) for line in found[:limit]],
