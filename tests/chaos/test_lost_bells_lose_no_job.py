@@ -10,6 +10,7 @@ import pytest
 import redis
 from sqlalchemy import func, select
 
+from store import jobs
 from store.tables import Attempt, Job
 from tests.chaos.api_process import ApiProcess
 from tests.chaos.history import History, settle_accounts
@@ -31,6 +32,18 @@ def started_after(floor: Floor, moment_s: float) -> list[float]:
         return list(session.scalars(select(Attempt.started_at).where(Attempt.started_at > moment_s)))
 
 
+def post_at_once(floor: Floor, count: int) -> list[str]:
+    """So many short jobs in one transaction, so that all of them wait; each rings."""
+    with floor.database.writing.begin() as session:
+        made = [
+            jobs.create(session, spec=QUICK, resolved_spec=QUICK, resource_class="cpu", dataset="digits").id
+            for _ in range(count)
+        ]
+    for _ in made:
+        floor.bell.ring("cpu")
+    return made
+
+
 @pytest.mark.chaos("T4")
 @pytest.mark.floor_options(WORKER_SLOTS="3")
 def test_flushed_broker_delays_nothing(
@@ -40,7 +53,7 @@ def test_flushed_broker_delays_nothing(
     running = [floor.post(digits_job(training={"epochs": 150, "seed": seed})) for seed in range(4)]
     for job_id in running:
         floor.wait_for(job_id, "running")
-    waiting = [floor.post(QUICK) for _ in range(scale.of(100))]
+    waiting = post_at_once(floor, scale.of(100))
     for job_id in running + waiting:
         history.acknowledge(job_id)
     left = queued(floor)
