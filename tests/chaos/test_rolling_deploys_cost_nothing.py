@@ -27,7 +27,7 @@ def steps_lost(floor: Floor, job_id: str) -> list[int]:
 
 
 @pytest.mark.chaos("T14")
-@pytest.mark.floor_options(WORKER_SLOTS="2")
+@pytest.mark.floor_options(WORKER_SLOTS="2", lease_s=10.0)
 def test_stopped_workers_hand_their_jobs_on_without_a_loss(
     floor: Floor, history: History, scale: Scale, measured: Callable[..., None]
 ) -> None:
