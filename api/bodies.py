@@ -13,6 +13,7 @@ from api.errors import Refused
 from api.middleware import dropped
 from api.problems import ProblemItem
 from api.validation import body_items
+from specs.limits import Limits
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -36,7 +37,8 @@ class JsonBody(Generic[Model]):
 
     async def __call__(self, request: Request) -> Posted[Model]:
         fields = await json_of(request, JSON_TYPES)
-        return Posted(value=validated(self._model, fields), fields=fields, sha256=digest(request, fields))
+        limits: Limits = request.app.state.door.settings.limits
+        return Posted(value=validated(self._model, fields, limits), fields=fields, sha256=digest(request, fields))
 
 
 async def json_of(request: Request, media_types: tuple[str, ...], *, optional: bool = False) -> Any:
@@ -64,10 +66,10 @@ async def json_of(request: Request, media_types: tuple[str, ...], *, optional: b
         raise Refused("invalid_request", item.detail, errors=[item]) from None
 
 
-def validated(model: type[Model], fields: Any) -> Model:
-    """The fields as ``model``, or the problem that names each mistake."""
+def validated(model: type[Model], fields: Any, limits: Limits | None = None) -> Model:
+    """The fields as ``model`` within these limits, or the problem that names each mistake."""
     try:
-        return model.model_validate_json(json.dumps(fields))
+        return model.model_validate_json(json.dumps(fields), context={"limits": limits})
     except ValidationError as error:
         items = body_items(error.errors(include_url=False), fields, model)
         raise Refused("invalid_request", _sentence(items), errors=items) from None
@@ -81,7 +83,7 @@ def digest(request: Request, fields: Any) -> str:
 
 async def read(request: Request) -> bytes:
     """The body, counted as it comes: a length that was not announced does not get past the limit."""
-    limit = request.app.state.door.settings.max_body_bytes
+    limit = request.app.state.door.settings.limits.body_bytes
     pieces: list[bytes] = []
     size = 0
     async for piece in request.stream():

@@ -15,6 +15,7 @@ from specs.compatibility import kind_of
 from specs.data_sources import named_datasets
 from specs.job import NO_NUL, LabelKey
 from specs.learners import LEARNER_SPECS
+from specs.limits import FORM
 from specs.networks import NETWORK_SPECS
 from store.identifiers import is_id
 from store.listing import OWN
@@ -22,7 +23,7 @@ from store.tables import ACTIVE, PENDING, TERMINAL
 
 STATUSES = (*PENDING, *ACTIVE, *TERMINAL)
 ONE = "|".join(STATUSES)
-MAX_LABELS = 16
+MAX_LABELS = FORM.label_filters
 LABEL_WORDS = "a label's key is 1 to 63 of A-Z a-z 0-9 . _ / -"
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
 _LABEL = re.compile(r"label\[(.*)\]", re.DOTALL)

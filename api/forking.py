@@ -14,6 +14,7 @@ from api.problems import ProblemItem
 from api.submission import submit
 from specs.job import JobSpec
 from specs.json_patch import Patch, PatchFailed, apply
+from specs.limits import Limits
 from store import jobs, listing
 from store.tables import Job
 
@@ -39,7 +40,8 @@ def forked(
         old = jobs.get(session, job_id, project=caller.project)
         priority = old.priority if listing.comparison_of(session, job_id) is None else 0
         fields = {**old.resolved_spec, "name": old.name, "labels": old.labels}
-    spec = _patched(fields, patch) if patch is not None else validated(JobSpec, fields)
+    limits = door.settings.limits
+    spec = _patched(fields, patch, limits) if patch is not None else validated(JobSpec, fields, limits)
     return submit(
         door,
         caller,
@@ -55,10 +57,10 @@ def forked(
     )
 
 
-def _patched(fields: dict[str, Any], patch: Patch) -> JobSpec:
+def _patched(fields: dict[str, Any], patch: Patch, limits: Limits) -> JobSpec:
     try:
         changed = apply(fields, patch)
     except PatchFailed as error:
         item = ProblemItem(pointer=f"/{error.index}", code="patch_failed", detail=str(error)[:400])
         raise Refused("patch_failed", item.detail, errors=[item]) from None
-    return validated(JobSpec, changed)
+    return validated(JobSpec, changed, limits)

@@ -100,7 +100,8 @@ class Threshold:
 
     def _most_bytes(self, scope: Scope) -> int:
         uploads = scope["method"] == "POST" and scope["path"] == UPLOADS
-        return self._settings.max_upload_bytes if uploads else self._settings.max_body_bytes
+        limits = self._settings.limits
+        return limits.upload_bytes if uploads else limits.body_bytes
 
 
 async def dropped(scope: Scope, receive: Receive) -> None:

@@ -54,7 +54,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "too_many_webhooks": Kind(409, "Too many webhooks", "Delete one of the project's webhooks first."),
     "precondition_failed": Kind(412, "Precondition failed", "The job has changed: read it again, then repeat."),
-    "body_too_large": Kind(413, "Body too large", "A body is at most 256 KiB, unless the service is set otherwise."),
+    "body_too_large": Kind(413, "Body too large", "`/v1/limits` says how large a body may be."),
     "upload_timeout": Kind(408, "Upload timed out", "The file came too slowly: send it again."),
     "quota": Kind(413, "Over quota", "Delete what is not needed any more, or ask for more room."),
     "unsupported_media_type": Kind(415, "Unsupported media type", "Send one of the media types in `allowed`."),

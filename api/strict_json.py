@@ -9,8 +9,10 @@ import json
 import math
 from typing import Any
 
-MAX_DEPTH = 64
-MAX_DIGITS = 400
+from specs.limits import FORM
+
+MAX_DEPTH = FORM.json_depth
+MAX_DIGITS = FORM.number_digits
 LARGEST_EXACT = 2**53
 
 

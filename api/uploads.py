@@ -101,9 +101,9 @@ async def _received(request: Request, file: IO[bytes], settings: Settings, form:
             if piece is None:
                 break
             counted += len(piece)
-            if counted > settings.max_upload_bytes:
+            if counted > settings.limits.upload_bytes:
                 await dropped(request.scope, request.receive)
-                detail = f"A file is at most {settings.max_upload_bytes} bytes."
+                detail = f"A file is at most {settings.limits.upload_bytes} bytes."
                 raise Refused("body_too_large", detail, headers={"Connection": "close"})
             for content in (piece,) if form is None else form.feed(piece):
                 digest.update(content)

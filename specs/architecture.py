@@ -8,12 +8,13 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from specs.kinds import Spec, unfit
+from specs.limits import FORM
 from specs.papers import JobBody, Paper
 from specs.signature import DataSignature
 
-MAX_WIDTH = 65_536
-MAX_BLOCKS = 512
-MAX_WEIGHTS = 2_000_000_000
+MAX_WIDTH = FORM.width
+MAX_BLOCKS = FORM.blocks
+MAX_WEIGHTS = FORM.weights
 
 Layout = Literal["vector", "image", "sequence"]
 Provision = Literal[

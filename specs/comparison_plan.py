@@ -19,13 +19,13 @@ from specs.compatibility import kind_of
 from specs.data_sources import known_signature
 from specs.job import JobSpec
 from specs.learners import LEARNER_SPECS
+from specs.limits import Limits
 from specs.power import power, seeds_for
 from specs.rule import Rule
 
 REFERENCE = "backprop"
 ALPHA = 0.05
 GAP = 2.0
-MOST_RUNS = 5000
 ONE_AT_A_TIME = ("seconds", "joules")
 """Budgets that other work on the machine would change: their jobs run one after the other."""
 
@@ -43,13 +43,14 @@ class Arm:
     tuned_as: str | None = None
 
 
-def plan(spec: ComparisonSpec) -> dict[str, Any]:
-    """The arms, their search spaces, what was left out and why, the power. PydanticCustomError: an arm cannot train."""
+def plan(spec: ComparisonSpec, limits: Limits | None = None) -> dict[str, Any]:
+    """The arms, their search spaces, what was left out and why, the power. PydanticCustomError: an arm cannot train, or
+    is more than ``limits``."""
     arms: list[dict[str, Any]] = []
     left_out: list[dict[str, str]] = []
     for arm in _by_depth(spec) if spec.template == "memory_by_depth" else _named(spec):
         try:
-            job = _job(spec, arm)
+            job = _job(spec, arm, limits)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             if arm.pointer is not None and arm.entry.required:
@@ -75,9 +76,11 @@ def plan(spec: ComparisonSpec) -> dict[str, Any]:
     clocked = spec.training.budget is not None and spec.training.budget.kind in ONE_AT_A_TIME
     made: dict[str, Any] = {"arms": arms, "left_out": left_out, "one_at_a_time": clocked, "template": spec.template}
     made["power"] = {} if spec.template == "memory_by_depth" else _power(spec, tested(arms))
-    if sum(len(list(runs(made, spec.resolved(), stage))) for stage in ("tuning", "final")) > MOST_RUNS:
+    if limits is not None and (count := run_count(made, spec)) > limits.comparison_runs:
         raise PydanticCustomError(
-            "too_many_runs", "at most {allowed} jobs in a comparison", {"pointer": "/seeds", "allowed": MOST_RUNS}
+            "too_many_runs",
+            "the comparison would take {count} jobs; at most {allowed}",
+            {"pointer": "/seeds", "allowed": limits.comparison_runs, "count": count},
         )
     return made
 
@@ -196,7 +199,7 @@ def _whole(entry: ComparedLearner) -> ComparedLearner:
     return ComparedLearner.model_validate_json(json.dumps(fields))
 
 
-def _job(spec: ComparisonSpec, arm: Arm) -> JobSpec:
+def _job(spec: ComparisonSpec, arm: Arm, limits: Limits | None) -> JobSpec:
     fields: dict[str, Any] = {
         section: getattr(spec, section).model_dump(mode="json")
         for section in ("dataset", "network", "training", "diagnostics", "resources", "limits")
@@ -204,7 +207,7 @@ def _job(spec: ComparisonSpec, arm: Arm) -> JobSpec:
     fields |= {"learner": arm.entry.learner.model_dump(mode="json"), "optimizer": _optimizer(arm.entry)}
     for section, name, value in arm.changes:
         fields[section][name] = value
-    return JobSpec.model_validate_json(json.dumps(fields))
+    return JobSpec.model_validate_json(json.dumps(fields), context={"limits": limits})
 
 
 def _space(spec: ComparisonSpec, arm: Arm, job: JobSpec) -> list[dict[str, Any]]:
@@ -212,6 +215,12 @@ def _space(spec: ComparisonSpec, arm: Arm, job: JobSpec) -> list[dict[str, Any]]
     if spec.tuning is None or arm.tuned_as is not None:
         return []
     return space(type(arm.entry.learner).search_space, job.resolved())
+
+
+def run_count(made: dict[str, Any], spec: ComparisonSpec) -> int:
+    """How many jobs the comparison takes, without writing them out."""
+    tuned = 0 if spec.tuning is None else len(spec.tuning.seeds) * spec.tuning.trials
+    return len(made["arms"]) * len(spec.seeds) + tuned * sum(bool(arm["trials"]) for arm in made["arms"])
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,12 @@
 import json
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
 from specs.data_sources import DatasetSpec
 from specs.diagnostics import DiagnosticsSpec
-from specs.job import JobName, LabelKey, LabelValue, LimitsSpec, ResourcesSpec
+from specs.job import JobName, LabelKey, LabelValue, LimitsSpec, ResourcesSpec, limits_of
 from specs.kinds import Spec
 from specs.learners import LEARNER_SPECS, LearnerSpec
 from specs.networks import NetworkSpec
@@ -163,7 +163,7 @@ class ComparisonSpec(Spec):
         return fields
 
     @model_validator(mode="after")
-    def _can_run(self) -> "ComparisonSpec":
+    def _can_run(self, checked: ValidationInfo) -> "ComparisonSpec":
         if not self.learners and self.template is None:
             raise _refused("nothing_to_compare", "/learners", "name learners, or a template", ["all", *KINDS])
         if self.training.seed != 0:
@@ -194,7 +194,7 @@ class ComparisonSpec(Spec):
                 "this learner or its name stands in the list before",
                 "other settings and another name",
             )
-        plan(self)
+        plan(self, limits_of(checked))
         return self
 
     def _check_depths(self) -> None:

@@ -7,7 +7,7 @@ location itself) and ``allowed`` (what would have been accepted).
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
 from specs.compatibility import refusal
@@ -15,21 +15,22 @@ from specs.data_sources import DatasetSpec, known_signature
 from specs.diagnostics import DiagnosticsSpec
 from specs.kinds import Spec
 from specs.learners import LEARNER_SPECS, LearnerSpec
+from specs.limits import FORM, Limits
 from specs.networks import NetworkSpec
 from specs.optimizers import AdamWSpec, OptimizerSpec
 from specs.recipes import expand
 from specs.signature import DataSignature
-from specs.training import MAX_STEPS, TrainingSpec
+from specs.size import refuse_excess, refuse_long_runtime
+from specs.training import TrainingSpec
 
-MAX_PARAMETERS = 200_000_000
 CLOCKED = ("seconds", "joules", "flops")
 """Budgets of which nobody knows beforehand how many steps they hold."""
 
 LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._/-]{1,63}$")]
 NO_NUL = r"^[^\x00]*$"
 """What PostgreSQL cannot keep is refused everywhere."""
-LabelValue = Annotated[str, StringConstraints(max_length=255, pattern=NO_NUL)]
-JobName = Annotated[str, StringConstraints(max_length=200, pattern=NO_NUL)]
+LabelValue = Annotated[str, StringConstraints(max_length=FORM.label_characters, pattern=NO_NUL)]
+JobName = Annotated[str, StringConstraints(max_length=FORM.name_characters, pattern=NO_NUL)]
 
 
 class ResourcesSpec(Spec):
@@ -44,7 +45,7 @@ class ResourcesSpec(Spec):
 class LimitsSpec(Spec):
     """When the service gives up on the job."""
 
-    max_runtime_s: float = Field(default=3600, gt=0, le=30 * 86_400, description="of one attempt")
+    max_runtime_s: float = Field(default=3600, gt=0, le=FORM.runtime_s, description="of one attempt")
     max_attempts: int = Field(default=3, ge=1, le=100, description="charged attempts: crashes, lost leases, stalls")
     max_pending_s: float | None = Field(default=None, gt=0, description="in the queue; then the job expires")
 
@@ -53,7 +54,7 @@ class JobSpec(Spec):
     """A job: this data set, this network, trained by this learner."""
 
     name: JobName | None = None
-    labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=64)
+    labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=FORM.labels)
     dataset: DatasetSpec
     network: NetworkSpec
     learner: LearnerSpec
@@ -71,8 +72,9 @@ class JobSpec(Spec):
         return _with_fitting_optimizer(fields)
 
     @model_validator(mode="after")
-    def _fits_together(self) -> "JobSpec":
-        check_fit(self, known_signature(self.dataset))
+    def _fits_together(self, checked: ValidationInfo) -> "JobSpec":
+        """``checked.context`` may hold ``limits``: those of the service that is asked to train it."""
+        check_fit(self, known_signature(self.dataset), limits_of(checked))
         return self
 
     def resolved(self) -> dict[str, Any]:
@@ -95,8 +97,15 @@ def _refused(code: str, pointer: str, message: str, allowed: Any, **context: Any
     return PydanticCustomError(code, message, {"pointer": pointer, "allowed": allowed, **context})
 
 
-def check_fit(job: JobSpec, signature: DataSignature | None) -> None:
-    """Refuse what cannot train. Called at the door, and again by the trainer once a file's signature is known.
+def limits_of(checked: ValidationInfo) -> Limits | None:
+    """The limits by which a spec is read; None where it was admitted before, or nobody trains it."""
+    limits: Limits | None = (checked.context or {}).get("limits")
+    return limits
+
+
+def check_fit(job: JobSpec, signature: DataSignature | None, limits: Limits | None = None) -> None:
+    """Refuse what cannot train, or is more than ``limits``. Called at the door, and again by the trainer once a file's
+    signature is known.
 
     Raises ``PydanticCustomError``; where the pair is refused its context also holds ``nearest``, a patch that trains.
     """
@@ -111,8 +120,11 @@ def check_fit(job: JobSpec, signature: DataSignature | None) -> None:
         )
     _check_phases(job, signature, planned)
     if signature is not None:
-        _check_rows(job, signature, planned)
-        _check_size(job, signature)
+        _check_rows(job, signature)
+    if limits is not None:
+        refuse_long_runtime(job, limits)
+        if signature is not None:
+            refuse_excess(job, signature, limits, steps=planned)
 
 
 def _check_phases(job: JobSpec, signature: DataSignature | None, planned: int | None) -> None:
@@ -166,7 +178,7 @@ def _check_early_stopping(job: JobSpec, signature: DataSignature | None) -> None
         )
 
 
-def _check_rows(job: JobSpec, signature: DataSignature, steps: int | None) -> None:
+def _check_rows(job: JobSpec, signature: DataSignature) -> None:
     batch = job.training.batch_size
     rows = signature.rows_train
     if batch != "full" and batch > rows:
@@ -177,27 +189,6 @@ def _check_rows(job: JobSpec, signature: DataSignature, steps: int | None) -> No
             ["full", f"<= {rows}"],
             batch=batch,
             rows=rows,
-        )
-    if steps is not None and steps > MAX_STEPS:
-        raise _refused(
-            "too_many_steps",
-            "/training",
-            "training would take {steps} steps; at most {allowed}",
-            MAX_STEPS,
-            steps=steps,
-        )
-
-
-def _check_size(job: JobSpec, signature: DataSignature) -> None:
-    extra = job.learner.extra_inputs(signature.task, signature.outputs)
-    count = job.network.parameters(signature, extra_inputs=extra)
-    if count is not None and count > MAX_PARAMETERS:
-        raise _refused(
-            "too_many_parameters",
-            "/network",
-            "the network would hold {count} parameters; at most {allowed}",
-            MAX_PARAMETERS,
-            count=count,
         )
 
 

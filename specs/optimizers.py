@@ -88,6 +88,10 @@ class Update(Spec, ABC):
     )
     clip_grad_value: float | None = Field(default=None, gt=0, description="largest absolute entry of the gradient")
 
+    def numbers_per_weight(self) -> int:
+        """Numbers that the optimizer keeps for each weight."""
+        return 2
+
 
 class SgdSpec(Update):
     """Stochastic gradient descent, with momentum."""
@@ -101,6 +105,9 @@ class SgdSpec(Update):
     nesterov: bool = Field(default=False, description="look-ahead momentum; needs momentum > 0 and dampening 0")
     weight_decay: float = Field(default=0.0, ge=0, le=1e3, description=WEIGHT_DECAY)
     fused: bool = Field(default=True, description=FUSED)
+
+    def numbers_per_weight(self) -> int:
+        return 1 if self.momentum > 0 else 0
 
 
 class AdamSpec(Update):
@@ -116,6 +123,9 @@ class AdamSpec(Update):
     amsgrad: bool = Field(default=False, description="use the largest running average of squares so far")
     fused: bool = Field(default=True, description=FUSED)
 
+    def numbers_per_weight(self) -> int:
+        return 3 if self.amsgrad else 2
+
 
 class AdamWSpec(Update):
     """Adam with decoupled weight decay (Loshchilov and Hutter, 2017)."""
@@ -129,6 +139,9 @@ class AdamWSpec(Update):
     weight_decay: float = Field(default=0.01, ge=0, le=1e3, description=DECOUPLED)
     amsgrad: bool = Field(default=False, description="use the largest running average of squares so far")
     fused: bool = Field(default=True, description=FUSED)
+
+    def numbers_per_weight(self) -> int:
+        return 3 if self.amsgrad else 2
 
 
 class RmspropSpec(Update):
@@ -144,6 +157,9 @@ class RmspropSpec(Update):
     centered: bool = Field(default=False, description="divide by the variance instead of the mean square")
     weight_decay: float = Field(default=0.0, ge=0, le=1e3, description=WEIGHT_DECAY)
 
+    def numbers_per_weight(self) -> int:
+        return 1 + (self.momentum > 0) + self.centered
+
 
 class AdagradSpec(Update):
     """Adagrad (Duchi, Hazan and Singer, 2011)."""
@@ -156,6 +172,9 @@ class AdagradSpec(Update):
     eps: float = Field(default=1e-10, gt=0, le=1, description=EPS)
     initial_accumulator_value: float = Field(default=0.0, ge=0, le=1e6, description="start of the sum of squares")
     weight_decay: float = Field(default=0.0, ge=0, le=1e3, description=WEIGHT_DECAY)
+
+    def numbers_per_weight(self) -> int:
+        return 1
 
 
 class AdadeltaSpec(Update):

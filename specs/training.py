@@ -6,8 +6,9 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from specs.kinds import Spec
+from specs.limits import FORM
 
-MAX_STEPS = 10_000_000
+MAX_STEPS = FORM.steps
 
 Precision = Literal["float32", "float64", "bfloat16"]
 
@@ -102,11 +103,11 @@ class TrainingSpec(Spec):
             )
         if self.batch_size != "full":
             rows = self.batch_size
-            if not 1 <= rows <= 10_000_000:
+            if not 1 <= rows <= FORM.batch_rows:
                 raise PydanticCustomError(
                     "batch_size_out_of_range",
-                    "batch_size is full or a number from 1 to 10000000",
-                    {"pointer": "/batch_size", "allowed": ["full", "1..10000000"]},
+                    "batch_size is full or a number from 1 to {most}",
+                    {"pointer": "/batch_size", "allowed": ["full", f"1..{FORM.batch_rows}"], "most": FORM.batch_rows},
                 )
             if self.micro_batch_size is not None and self.micro_batch_size > rows:
                 raise PydanticCustomError(

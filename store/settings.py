@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from specs.limits import Limits
 from specs.quotas import Quotas
 
 
@@ -63,10 +64,8 @@ class Settings(BaseSettings):
         default=None, pattern=r"^127\.0\.0\.1:[0-9]{1,5}$", description="a receiver of a test; never set it elsewhere"
     )
 
-    max_body_bytes: int = Field(default=256 * 1024, gt=0)
-    max_upload_bytes: int = Field(default=2 << 30, gt=0, description="of one uploaded file")
-    project_upload_bytes: int = Field(default=20 << 30, gt=0, description="of all uploaded files of a project")
     upload_idle_s: float = Field(default=30.0, gt=0, description="an upload that sends nothing for so long is ended")
+    limits: Limits = Field(default_factory=Limits, description="one by one: AFTERPROP_LIMITS__<NAME>")
 
     @property
     def resolved_database_url(self) -> str:

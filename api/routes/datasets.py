@@ -97,8 +97,9 @@ def _kept(door: Door, caller: Caller, file: Arrived) -> Response:
         stored = datasets.stored_bytes(session, project=caller.project)
     if known is not None:
         return _answer(known, status=200)
-    if stored + file.size_bytes > door.settings.project_upload_bytes:
-        detail = f"The files of a project take {door.settings.project_upload_bytes} bytes at most; {stored} are taken."
+    if stored + file.size_bytes > door.settings.limits.project_upload_bytes:
+        most = door.settings.limits.project_upload_bytes
+        detail = f"The files of a project take {most} bytes at most; {stored} are taken."
         raise Refused("quota", detail)
     contents = inspected(file.path, file.kind)
     dataset_id = new_id("ds")
@@ -130,7 +131,7 @@ def _kept(door: Door, caller: Caller, file: Arrived) -> Response:
     return _answer(row, status=201)
 
 
-@router.get("", operation_id="list_datasets", response_model=Page[AnyDataset], responses=declared())
+@router.get("", operation_id="list_datasets", response_model=Page[AnyDataset], responses={**declared(), 304: {}})
 def list_datasets(
     door: DoorDep,
     caller: CallerDep,
@@ -138,6 +139,7 @@ def list_datasets(
     after: Annotated[
         str | None, Query(pattern="^ds_[0-9a-f]{32}$", description="`next_cursor` of the page before")
     ] = None,
+    if_none_match: Annotated[str | None, Header()] = None,
 ) -> Any:
     """What a job may name: on the first page all that needs no upload, then uploads, newest first."""
     with door.database.reading() as session:
@@ -145,7 +147,8 @@ def list_datasets(
     named: list[AnyDataset] = [] if after else list(catalog.datasets(door.settings.data_dir))
     shown = [_upload(row) for row in found[:limit]]
     more = len(found) > limit
-    return Page[AnyDataset](data=[*named, *shown], has_more=more, next_cursor=shown[-1].id if more else None)
+    page = Page[AnyDataset](data=[*named, *shown], has_more=more, next_cursor=shown[-1].id if more else None)
+    return tagged(page, if_none_match)
 
 
 @router.get(

@@ -18,6 +18,7 @@ from api.problems import declared
 from api.rows import job_answer
 from api.submission import queued_answer, submit
 from specs.job import JobName, JobSpec, LabelKey, LabelValue
+from specs.limits import FORM
 from store import jobs, listing, workers
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(known_parameters_only)])
@@ -29,7 +30,7 @@ class JobChanges(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     name: JobName | None = None
-    labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=64)
+    labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=FORM.labels)
     priority: int = Field(default=0, ge=-1000, le=1000, description="higher ones are claimed first; 0 by default")
 
 

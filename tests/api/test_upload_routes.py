@@ -15,6 +15,7 @@ import safetensors.numpy
 from fastapi.testclient import TestClient
 
 from api.app import create_app
+from specs.limits import Limits
 from store.database import Database
 from store.settings import Settings
 from tests.api.test_bad_requests import assert_problem
@@ -239,7 +240,7 @@ def test_other_media_types_are_not_read(http: TestClient) -> None:
 
 
 def test_upload_beyond_the_limit_or_the_quota_is_refused(database: Database, settings: Settings) -> None:
-    small = settings.model_copy(update={"max_upload_bytes": 100_000, "project_upload_bytes": 60})
+    small = settings.model_copy(update={"limits": Limits(upload_bytes=100_000, project_upload_bytes=60)})
     with TestClient(create_app(small), base_url="http://127.0.0.1") as http:
         assert_problem(upload(http, "a.csv", b"a,b\n" + b"1,2\n" * 50_000), 413, "body_too_large")
         assert upload(http, "a.csv", GOOD_CSV).status_code == 201

@@ -11,6 +11,7 @@ from specs.comparison_plan import plan, runs
 from specs.comparison_trials import is_known, with_settings, with_trials
 from specs.comparisons import KINDS, ComparisonSpec
 from specs.job import JobSpec
+from specs.limits import Limits
 
 BASE: dict[str, Any] = {
     "dataset": {"kind": "builtin", "name": "digits"},
@@ -22,7 +23,7 @@ CONTROLS = {"readout_only", "backprop_auxiliary_heads", "backprop_checkpointing"
 
 
 def compared(**changes: Any) -> ComparisonSpec:
-    return ComparisonSpec.model_validate_json(json.dumps({**BASE, **changes}))
+    return ComparisonSpec.model_validate_json(json.dumps({**BASE, **changes}), context={"limits": Limits()})
 
 
 def names(spec: ComparisonSpec) -> list[str]:

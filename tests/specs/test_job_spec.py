@@ -10,8 +10,9 @@ import pytest
 from pydantic import ValidationError
 
 from specs.data_sources import SplitSpec, split_rows
-from specs.job import MAX_PARAMETERS, JobSpec, steps_bound
+from specs.job import JobSpec, steps_bound
 from specs.learners import LEARNER_SPECS
+from specs.limits import Limits
 from specs.recipes import RECIPES
 from specs.signature import DataSignature
 from specs.training import MAX_STEPS
@@ -120,7 +121,7 @@ REFUSED: list[tuple[str, str, dict[str, Any]]] = [
 @pytest.mark.parametrize(("code", "pointer", "fields"), REFUSED)
 def test_refusal_names_its_place_and_what_is_allowed(code: str, pointer: str, fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError) as caught:
-        JobSpec.model_validate({**SMALLEST, **fields})
+        JobSpec.model_validate({**SMALLEST, **fields}, context={"limits": Limits()})
     (error,) = caught.value.errors()
     assert error["type"] == code
     assert error["ctx"].get("pointer", "") == pointer
@@ -189,7 +190,7 @@ def test_parameters_are_estimated_before_anything_is_allocated() -> None:
         spec = JobSpec.model_validate({**SMALLEST, "network": {"kind": "mlp", "hidden": hidden}})
         widths = [784, *hidden, 10]
         expected = sum(a * b + b for a, b in itertools.pairwise(widths))
-        assert spec.network.parameters(signature) == expected <= MAX_PARAMETERS
+        assert spec.network.parameters(signature) == expected <= Limits().parameters
 
 
 def test_the_menu_never_imports_torch_or_numpy() -> None:
