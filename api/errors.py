@@ -128,11 +128,24 @@ def allowed_methods(app: FastAPI, scope: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _database_unavailable(request: Request, _error: Exception) -> Response:
+def _database_unavailable(request: Request, error: Exception) -> Response:
+    if _says_disk_full(error):
+        return problems.response(
+            request.scope, "disk_full", "The database's disk has no space left: nothing was changed."
+        )
     return problems.response(
         request.scope,
         "database_unavailable",
         "The database does not answer. Nothing was changed, or it was changed and cannot be told: "
         "repeat the request with the same Idempotency-Key.",
         headers={"Retry-After": str(RETRY_AFTER_S)},
+    )
+
+
+def _says_disk_full(error: Exception) -> bool:
+    """By the driver's own code: SQLite's name, PostgreSQL's SQLSTATE."""
+    original = getattr(error, "orig", None)
+    return (
+        getattr(original, "sqlite_errorname", None) in ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_WRITE")
+        or getattr(original, "sqlstate", None) == "53100"
     )

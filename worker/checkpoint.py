@@ -27,6 +27,10 @@ class CorruptCheckpoint(Exception):
     """The checkpoint's file is not the one that was registered, or does not hold what it must."""
 
 
+class OtherFormat(CorruptCheckpoint):
+    """The checkpoint was written by another version of the service, and is not read by this one."""
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """What a checkpoint holds: tensors by prefixed name, and plain numbers."""
@@ -104,7 +108,10 @@ def load(path: Path, *, sha256: str | None = None) -> Snapshot:
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise CorruptCheckpoint(f"{path.name} cannot be read: {type(error).__name__}: {error}") from None
     if state.get("version") != VERSION:
-        raise CorruptCheckpoint(f"{path.name} has format {state.get('version')}; this version reads {VERSION}")
+        raise OtherFormat(
+            f"{path.name} has format {state.get('version')}; this version reads {VERSION}. "
+            "Go on with the version that wrote it, or fork the job to start it anew."
+        )
     return Snapshot(tensors, state)
 
 

@@ -20,6 +20,7 @@ from pydantic import Field, ValidationError
 from specs.data_sources import DatasetSpec, FileSpec
 from specs.kinds import Spec
 from specs.training import Precision
+from worker import disk_full
 
 FORMAT = 1
 """Part of every key: raise it when what is written changes."""
@@ -62,6 +63,8 @@ def prepare(order: dict[str, Any]) -> dict[str, Any]:
     except MemoryError:
         return _error("oom", "resource", "the data set does not fit into memory")
     except OSError as error:
+        if disk_full.is_meant(error):
+            return _error(disk_full.KIND, "resource", disk_full.MESSAGE)
         return _error("data_unreadable", "system", f"{type(error).__name__}: {error.strerror}")
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import structlog
 
 from store.attempts import Claim
-from worker import endings, prepare, transactions
+from worker import disk_full, endings, prepare, transactions
 from worker.clock import boottime_s
 from worker.endings import Ending, GivenBack, Lost
 from worker.launcher import Exited, NotReady
@@ -73,6 +73,8 @@ class Supervisor:
         except Exception as error:  # the outer door: a mistake of ours must not take the worker down
             _log.exception("supervisor_failed", job_id=self._claim.job_id, attempt=self._claim.attempt)
             ending, exited = GivenBack(True, "internal", f"The worker failed: {error!r:.500}"), None
+            if disk_full.is_meant(error):
+                ending = endings.found(disk_full.KIND, fault="resource", message=disk_full.MESSAGE)
         try:
             self._conclude(ending, _cost(time.monotonic() - began, exited))
         except Exception:  # the outer door again: the lease runs out, and a reconciler finds the job

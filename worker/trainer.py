@@ -11,10 +11,10 @@ import torch
 
 from specs.job import JobSpec
 from specs.reports import Failure, Stopped, Verdict
-from worker import frames, out_of_memory, probing, rehearsal, replay
+from worker import disk_full, frames, out_of_memory, probing, rehearsal, replay
 from worker.accelerator import NoSuchDevice
 from worker.attempt import Attempt, DataMismatch, WorkOrder
-from worker.checkpoint import CorruptCheckpoint
+from worker.checkpoint import CorruptCheckpoint, OtherFormat
 from worker.finite import Diverged
 from worker.length import NoCounter
 from worker.link import LeaseOver, Link, PipeLink, Silence, WorkerGone
@@ -98,12 +98,15 @@ def finding(error: Exception, *, step: int | None) -> Failure:
         )
     if out_of_memory.is_meant(error):
         return out_of_memory.failure(error, step)
+    if disk_full.is_meant(error):
+        return disk_full.failure(step)
     name = type(error).__name__
     return Failure(kind="internal", fault="system", message=f"{name}: {error}"[:2000], step=step)
 
 
 _FINDINGS: Final = (
     (DataMismatch, "data_mismatch", "user"),
+    (OtherFormat, "checkpoint_version", "system"),
     (CorruptCheckpoint, "checkpoint_corrupt", "system"),
     (NoCounter, "no_energy_counter", "user"),
     (NoSuchDevice, "no_such_device", "system"),
