@@ -18,7 +18,7 @@ def etag_of(body: bytes) -> str:
 
 def tagged(answer: BaseModel, if_none_match: str | None) -> Response:
     """The answer with its tag, or 304 when the client has it."""
-    return tagged_json(answer.model_dump_json().encode(), if_none_match)
+    return tagged_json(answer.model_dump_json(by_alias=True).encode(), if_none_match)
 
 
 def tagged_json(body: bytes, if_none_match: str | None) -> Response:

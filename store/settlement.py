@@ -111,6 +111,8 @@ def _settle(
         .where(where)
         .values(
             status=status,
+            # A pause that came too late for an attempt that was finishing must not keep the job from the next one.
+            desired_state=case((status == "queued", "run"), else_=Job.desired_state),
             charged_attempts=Job.charged_attempts + int(charge),
             error=case(((status == "failed"), literal(error, Job.error.type)), else_=Job.error),
             reason_code=case((kept_reason, Job.reason_code), else_=code),

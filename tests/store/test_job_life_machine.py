@@ -2,7 +2,7 @@
 the promises hold: one terminal state, attempts only rise, one valid lease at most, a result means success, and a
 write that is fenced changes nothing.
 
-AFTERPROP_LIFE_EXAMPLES says how many lives are tried: 200 by default on SQLite, a twentieth of it on PostgreSQL.
+AFTERPROP_LIFE_EXAMPLES says how many lives are tried: 60 by default on SQLite, a twentieth of it on PostgreSQL.
 """
 
 import os
@@ -22,7 +22,7 @@ from store.database import Database, now_s
 from store.errors import IllegalTransition
 from store.tables import TERMINAL, Attempt, Event, Job
 
-EXAMPLES = int(os.environ.get("AFTERPROP_LIFE_EXAMPLES", "200"))
+EXAMPLES = int(os.environ.get("AFTERPROP_LIFE_EXAMPLES", "60"))
 MAX_ATTEMPTS = 3
 SPEC: dict[str, Any] = {
     "name": None,

@@ -8,6 +8,7 @@ from store import attempts, events, jobs, settlement
 from store.database import Database
 from store.errors import IllegalTransition
 from store.tables import Attempt, Job
+from tests.store.attempted_job import claimed, give_back
 
 _RESOLVED: dict[str, Any] = {
     "name": None,
@@ -201,3 +202,14 @@ def test_events_of_many_jobs_are_read_in_one_query(database: Database) -> None:
     with database.reading() as session:
         seen = events.newer(session, {first: 0, second: 1})
     assert [(event.job_id, event.sequence) for event in seen] == [(first, 1)]
+
+
+def test_pause_that_came_too_late_keeps_no_job_from_its_next_attempt(database: Database) -> None:
+    job_id = claimed(database)
+    with database.writing.begin() as session:
+        jobs.pause(session, job_id)
+        assert attempts.mark_finalizing(session, job_id, 1)
+    give_back(database, job_id, 1, crashed=True)
+    with database.writing.begin() as session:
+        again = attempts.claim(session, worker_id="wrk_2", host="here", worker_pid=1, resource_class="cpu", lease_s=30)
+    assert again is not None and (again.job_id, again.attempt) == (job_id, 2)

@@ -14,6 +14,7 @@ from store.tables import Attempt
 from tests import lived_comparison
 from tests.api.conftest import NO_BROKER
 from tests.store.conftest import database as database
+from tests.store.conftest import migrated_sqlite as migrated_sqlite
 from tests.store.conftest import postgresql_url as postgresql_url
 from worker.comparison.conductor import Conductor
 

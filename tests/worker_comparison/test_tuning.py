@@ -14,6 +14,7 @@ from store.database import Database
 from store.settings import Settings
 from tests import lived_comparison
 from tests.store.conftest import database as database
+from tests.store.conftest import migrated_sqlite as migrated_sqlite
 from tests.store.conftest import postgresql_url as postgresql_url
 from tests.worker_comparison.test_conductor import settings as settings
 from worker.comparison.tuning import suggested

@@ -24,6 +24,7 @@ from store.settings import Settings
 from tests.api import lived_job
 from tests.api.conftest import NO_BROKER
 from tests.store.conftest import database as database
+from tests.store.conftest import migrated_sqlite as migrated_sqlite
 from tests.store.conftest import postgresql_url as postgresql_url
 from tests.webhook_receiver import Receiver, receiving
 from worker import sending
