@@ -12,7 +12,7 @@ TORCH := torch==$(TORCH_VERSION)
 PIP := $(BIN)/python -m pip
 SAYS_WHAT_IT_SKIPS := -rsfE
 
-.PHONY: install demo test test-all test-gpu check lint fuzz chaos chaos-ci soak bench lock
+.PHONY: install demo test test-all test-gpu check lint fuzz fuzz-parsers chaos chaos-ci soak bench lock
 
 install: $(STAMP)
 
@@ -62,6 +62,10 @@ chaos-ci: install
 # Short jobs without a pause for AFTERPROP_SOAK_S seconds, an hour by default: memory, descriptors, processes.
 soak: install
 	AFTERPROP_SOAK_S=$${AFTERPROP_SOAK_S:-3600} $(CHAOS) -m soak tests/chaos
+
+# Every parser of bytes on good files that were changed at random, so many seconds each.
+fuzz-parsers: install
+	AFTERPROP_FUZZ_SECONDS=$(or $(SECONDS),600) $(BIN)/python -m pytest $(SAYS_WHAT_IT_SKIPS) tests/fuzz
 
 lint: install
 	$(BIN)/ruff check .
