@@ -22,6 +22,8 @@ from store.uploaded_files import arriving
 
 RESERVE_BYTES: Final = 64 << 20
 """Room that an upload leaves on the disk, for the database above all."""
+LEAST_BYTES: Final = 32 << 10
+"""An upload that brings fewer within ``upload_idle_s`` is ended: a byte now and then is not progress."""
 REFUSED_SUFFIXES: Final = ("pkl", "pickle", "pt", "pth", "joblib", "h5", "hdf5", "npy", "gz")
 ANY_TYPE: Final = "application/octet-stream"
 FORM_TYPE: Final = "multipart/form-data"
@@ -92,11 +94,14 @@ def _require_room(request: Request, settings: Settings) -> None:
 
 async def _received(request: Request, file: IO[bytes], settings: Settings, form: FilePart | None) -> tuple[str, int]:
     digest = hashlib.sha256()
-    size = counted = 0
+    size = counted = awaited = 0
     stream = request.stream().__aiter__()
+    clock = asyncio.get_running_loop().time
     try:
         while True:
-            async with asyncio.timeout(settings.upload_idle_s):
+            if counted >= awaited:
+                awaited, deadline = counted + LEAST_BYTES, clock() + settings.upload_idle_s
+            async with asyncio.timeout_at(deadline):
                 piece = await anext(stream, None)
             if piece is None:
                 break

@@ -64,7 +64,7 @@ class Settings(BaseSettings):
         default=None, pattern=r"^127\.0\.0\.1:[0-9]{1,5}$", description="a receiver of a test; never set it elsewhere"
     )
 
-    upload_idle_s: float = Field(default=30.0, gt=0, description="an upload that sends nothing for so long is ended")
+    upload_idle_s: float = Field(default=30.0, gt=0, description="an upload that brings under 32 KiB in it is ended")
     limits: Limits = Field(default_factory=Limits, description="one by one: AFTERPROP_LIMITS__<NAME>")
 
     @property
