@@ -53,6 +53,7 @@ class PerturbedActivities:
         before, self._moved = self._moved, []
 
         def rule(synapse: Synapse, x: Tensor) -> Tensor:
+            x = _of_one_dtype(x)
             z: Tensor = synapse.operate(x, synapse.weight, synapse.bias)
             if synapse not in self._synapses:
                 return z
@@ -97,3 +98,9 @@ class PerturbedActivities:
 
 def _per_row(value_B: Tensor, like: Tensor) -> Tensor:
     return value_B.reshape(-1, *[1] * (like.dim() - 1))
+
+
+def _of_one_dtype(x: Tensor) -> Tensor:
+    """A norm or a dropout may leave a bfloat16 value with a float32 tangent, which no product takes."""
+    primal, tangent = parts(x)
+    return x if tangent is None or tangent.dtype == primal.dtype else dual(primal, tangent.to(primal.dtype))

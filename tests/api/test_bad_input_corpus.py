@@ -38,8 +38,11 @@ def content_of(entry: dict[str, Any]) -> str | None:
     """The body as it is sent."""
     if "change" not in entry:
         return entry.get("body")
-    [(path, value)] = entry["change"].items()
-    return json.dumps(changed(path, value))
+    body: dict[str, Any] = {}
+    for path, value in entry["change"].items():
+        section = path.partition("/")[0]
+        body = {**(body or changed(path, value)), section: changed(path, value)[section]}
+    return json.dumps(body)
 
 
 @pytest.mark.parametrize("entry", REQUESTS, ids=lambda entry: f"{entry['id']} {entry['says']}")
