@@ -24,8 +24,8 @@ from tests.api.serving import served
 CASES = int(os.environ.get("AFTERPROP_FUZZ_CASES", "2000"))
 SEED = int(os.environ.get("AFTERPROP_FUZZ_SEED", random.randrange(2**31)))
 PHASES = os.environ.get("AFTERPROP_FUZZ_PHASES", "examples,fuzzing")
-OPERATIONS = 66
-FUZZED = 52  # operations with anything to draw: the others have one request each
+OPERATIONS = 73
+FUZZED = 56  # operations with anything to draw: the others have one request each
 HERE = Path(__file__).parent
 
 
