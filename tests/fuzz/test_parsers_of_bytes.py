@@ -123,7 +123,7 @@ def test_strict_json_refuses_in_its_own_words() -> None:
 
 @pytest.mark.timeout(3600)
 def test_range_refuses_in_its_own_words() -> None:
-    fuzz(b"bytes=0-99", lambda given: satisfied(given.decode("latin-1"), 50), (NotSatisfiable,))
+    fuzz(b"bytes=40-99", lambda given: satisfied(given.decode("latin-1"), 50), (NotSatisfiable,))
 
 
 @pytest.mark.timeout(3600)
