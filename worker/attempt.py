@@ -14,7 +14,9 @@ from safetensors.torch import save_file
 from learners.build import DoesNotFit, Training, build, build_network, build_task
 from learners.learner import Batch, ParameterGroup
 from learners.streams import Streams
+from specs.data_sources import known_signature
 from specs.job import JobSpec, check_fit
+from specs.limits import Limits
 from specs.phases import Phase
 from specs.reports import Result, Started
 from specs.signature import DataSignature
@@ -62,12 +64,12 @@ class WorkOrder:
 
     @classmethod
     def parse(cls, fields: Mapping[str, Any]) -> "WorkOrder":
-        """Raises ``DataMismatch`` when spec and data do not fit together."""
+        """Raises ``DataMismatch`` when spec and data do not fit together, or make a job above the service's limits."""
         dataset = fields["dataset"]
         try:
             spec = JobSpec.model_validate(fields["spec"])
             signature = DataSignature.model_validate(dataset["signature"])
-            check_fit(spec, signature)
+            check_fit(spec, signature, _limits(fields, spec))
         except (ValidationError, PydanticCustomError) as error:
             raise DataMismatch(str(error)) from None
         return cls(
@@ -78,6 +80,13 @@ class WorkOrder:
             fields.get("device", "cpu"),
             fields.get("resume"),
         )
+
+
+def _limits(fields: Mapping[str, Any], spec: JobSpec) -> Limits | None:
+    """The limits that the door could not apply, since it did not know the data; what began is not refused later."""
+    if "limits" not in fields or fields.get("resume") is not None or known_signature(spec.dataset) is not None:
+        return None
+    return Limits.model_validate(fields["limits"])
 
 
 @final

@@ -123,7 +123,13 @@ class Supervisor:
         return None
 
     def _train(self, folder: AttemptFolder, dataset: dict[str, Any]) -> tuple[Ending, Exited | None]:
-        order = work_order(self._claim, dataset=dataset, device=self._place.device, lease_until=self._lease_until)
+        order = work_order(
+            self._claim,
+            dataset=dataset,
+            device=self._place.device,
+            lease_until=self._lease_until,
+            limits=self._shop.settings.limits,
+        )
         try:
             pipes = Pipes.open(folder, order)
         except OrderTooLarge as error:

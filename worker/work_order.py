@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import structlog
 
+from specs.limits import Limits
 from store import artifacts
 from store.attempts import Claim
 from store.settings import Settings
@@ -112,7 +113,7 @@ def newest_checkpoint(claim: Claim) -> dict[str, Any] | None:
     return None
 
 
-def work_order(claim: Claim, *, dataset: dict[str, Any], device: str, lease_until: float) -> bytes:
+def work_order(claim: Claim, *, dataset: dict[str, Any], device: str, lease_until: float, limits: Limits) -> bytes:
     """The first frame of the pipe that leads down."""
     return frames.encode(
         "work",
@@ -123,4 +124,5 @@ def work_order(claim: Claim, *, dataset: dict[str, Any], device: str, lease_unti
         device=device,
         lease_until=lease_until,
         resume=newest_checkpoint(claim),
+        limits=limits.model_dump(mode="json"),
     )
