@@ -103,16 +103,21 @@ def test_interrupted_watch_is_exit_130_and_the_job_goes_on(service_url: str, cli
     job = client.jobs.create(ENDLESS)
     command = [sys.executable, "-m", "afterprop.cli", "watch", job["id"]]
     environment = {**os.environ, "AFTERPROP_URL": service_url}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as watching:
-        next(event for event in client.jobs.events(job["id"]) if event.type == "progress")
-        assert watching.stdout is not None
-        watching.stdout.readline()
-        watching.send_signal(signal.SIGINT)
-        _, errors = watching.communicate(timeout=20)
-    assert watching.returncode == 130
-    assert b"goes on" in errors
-    assert client.jobs.retrieve(job["id"])["phase"] == "active"
-    client.jobs.cancel(job["id"])
+    try:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as watching:
+            next(event for event in client.jobs.events(job["id"]) if event.type == "progress")
+            assert watching.stdout is not None
+            watching.stdout.readline()
+            watching.send_signal(signal.SIGINT)
+            try:
+                _, errors = watching.communicate(timeout=60)
+            finally:
+                watching.kill()
+        assert watching.returncode == 130
+        assert b"goes on" in errors
+        assert client.jobs.retrieve(job["id"])["phase"] == "active"
+    finally:
+        client.jobs.cancel(job["id"])  # or it would keep the only worker from all tests that follow
 
 
 def test_same_key_never_makes_two_jobs(afterprop: Any) -> None:
