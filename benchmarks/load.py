@@ -40,10 +40,6 @@ JOB = {
     "network": {"kind": "mlp", "hidden": [8]},
     "learner": {"kind": "backprop"},
 }
-ROOMY = {"AFTERPROP_LIMITS__JOBS_PER_MINUTE": "100000000", "AFTERPROP_LIMITS__QUEUED_JOBS": "100000000"} | {
-    "AFTERPROP_LIMITS__STREAMS": "1000"
-}
-"""Quotas of a project are not what is measured here."""
 
 
 @contextmanager
@@ -53,7 +49,6 @@ def served(database_url: str, folder: Path) -> Iterator[tuple[int, psutil.Proces
 
     environment = {
         **os.environ,
-        **ROOMY,
         "AFTERPROP_DATABASE_URL": database_url,
         "AFTERPROP_STATE_DIR": str(folder / "state"),
         "AFTERPROP_BROKER_URL": "redis://127.0.0.1:1/0",
