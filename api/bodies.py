@@ -41,6 +41,20 @@ class JsonBody(Generic[Model]):
         return Posted(value=validated(self._model, fields, limits), fields=fields, sha256=digest(request, fields))
 
 
+class OptionalJsonBody(Generic[Model]):
+    """The dependency that reads a body as ``model``, or no body as ``without``."""
+
+    def __init__(self, model: type[Model], *, without: Model, media_types: tuple[str, ...] = JSON_TYPES) -> None:
+        self._model = model
+        self._without = without
+        self._media_types = media_types
+
+    async def __call__(self, request: Request) -> Posted[Model]:
+        fields = await json_of(request, self._media_types, optional=True)
+        value = self._without if fields is None else validated(self._model, fields)
+        return Posted(value=value, fields=fields, sha256=digest(request, fields))
+
+
 async def json_of(request: Request, media_types: tuple[str, ...], *, optional: bool = False) -> Any:
     """The body as JSON. ``optional``: no body at all is None."""
     body = await read(request)

@@ -1,8 +1,9 @@
 """What a handler may ask for, as type names."""
 
 import re
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Header, Path, Request
 
@@ -55,14 +56,24 @@ async def _database(request: Request) -> Database:
     return door.database
 
 
-async def _job_id(
-    job_id: Annotated[
-        str, Path(description="`job_` and 32 hexadecimal digits", json_schema_extra={"pattern": "^job_[0-9a-f]{32}$"})
-    ],
-) -> str:
-    if not is_id(job_id, "job"):
-        raise NotFound("There is no such job.")
-    return job_id
+def id_in_path(name: str, prefix: str, noun: str) -> Callable[..., Coroutine[Any, Any, str]]:
+    """The dependency that reads an id from the path parameter ``name``: what is no id of its kind is not found."""
+
+    async def read(
+        given: Annotated[
+            str,
+            Path(
+                alias=name,
+                description=f"`{prefix}_` and 32 hexadecimal digits",
+                json_schema_extra={"pattern": f"^{prefix}_[0-9a-f]{{32}}$"},
+            ),
+        ],
+    ) -> str:
+        if not is_id(given, prefix):
+            raise NotFound(f"There is no such {noun}.")
+        return given
+
+    return read
 
 
 async def _idempotency_key(
@@ -114,5 +125,5 @@ CallerDep = Annotated[Caller, Depends(admitted)]
 """Who asks. Whatever belongs to somebody is asked for with ``project=caller.project``."""
 DoorDep = Annotated[Door, Depends(_door)]
 DatabaseDep = Annotated[Database, Depends(_database)]
-JobIdDep = Annotated[str, Depends(_job_id)]
+JobIdDep = Annotated[str, Depends(id_in_path("job_id", "job", "job"))]
 IdempotencyKeyDep = Annotated[str | None, Depends(_idempotency_key)]

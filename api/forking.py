@@ -23,7 +23,7 @@ def forked(
     door: Door,
     caller: Caller,
     job_id: str,
-    patch: Patch | None,
+    patch: Patch,
     *,
     operations: Sequence[dict[str, Any]],
     key: str | None,
@@ -40,8 +40,7 @@ def forked(
         old = jobs.get(session, job_id, project=caller.project)
         priority = old.priority if listing.comparison_of(session, job_id) is None else 0
         fields = {**old.resolved_spec, "name": old.name, "labels": old.labels}
-    limits = door.settings.limits
-    spec = _patched(fields, patch, limits) if patch is not None else validated(JobSpec, fields, limits)
+    spec = _patched(fields, patch, door.settings.limits)
     return submit(
         door,
         caller,

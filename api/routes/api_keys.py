@@ -2,21 +2,19 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, Field
 
 from api.answers import Page, Time
 from api.bodies import JsonBody, Posted
 from api.callers import Scope
-from api.dependencies import CallerDep, DoorDep, known_parameters_only
+from api.dependencies import CallerDep, DoorDep, id_in_path, known_parameters_only
 from api.noting import note
 from api.openapi import body
 from api.problems import declared
 from api.rows import key_fields
 from specs.api_keys import ApiKeyRequest
 from store import keys
-from store.errors import NotFound
-from store.identifiers import is_id
 
 router = APIRouter(prefix="/v1/api-keys", tags=["service"], dependencies=[Depends(known_parameters_only)])
 
@@ -84,11 +82,9 @@ def list_api_keys(
 def revoke_api_key(
     door: DoorDep,
     caller: CallerDep,
-    key_id: Annotated[str, Path(description="`key_` and 32 hexadecimal digits", json_schema_extra={"pattern": KEY_ID})],
+    key_id: Annotated[str, Depends(id_in_path("key_id", "key", "key"))],
 ) -> Response:
     """Ends a key, and the sessions that were begun with it, at once and for good. It stays in the list."""
-    if not is_id(key_id, "key"):
-        raise NotFound("There is no such key.")
     with door.database.writing.begin() as session:
         row = keys.revoke(session, key_id)
         note(session, caller, "api_key.revoke", row.id, {"project": row.project, "name": row.name})

@@ -3,7 +3,7 @@
 import json
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Response
+from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 
@@ -14,7 +14,7 @@ from api.comparison_bundle import bundle
 from api.conditional import etag_of, tagged
 from api.creation import create_once
 from api.dashboard.comparison_view import exported
-from api.dependencies import CallerDep, DoorDep, IdempotencyKeyDep, known_parameters_only
+from api.dependencies import CallerDep, DoorDep, IdempotencyKeyDep, id_in_path, known_parameters_only
 from api.negotiation import chosen
 from api.noting import note
 from api.openapi import body
@@ -26,8 +26,6 @@ from specs.comparison_plan import plan
 from specs.comparisons import ComparisonSpec
 from store import comparison_runs, comparisons, listing
 from store.comparison_tables import Comparison
-from store.errors import NotFound
-from store.identifiers import is_id
 
 router = APIRouter(prefix="/v1/comparisons", tags=["comparisons"], dependencies=[Depends(known_parameters_only)])
 
@@ -37,17 +35,7 @@ ZIP = "application/zip"
 FORMS = ("application/json", CSV)
 
 
-async def _comparison_id(
-    comparison_id: Annotated[
-        str, Path(description="`cmp_` and 32 hexadecimal digits", json_schema_extra={"pattern": "^cmp_[0-9a-f]{32}$"})
-    ],
-) -> str:
-    if not is_id(comparison_id, "cmp"):
-        raise NotFound("There is no such comparison.")
-    return comparison_id
-
-
-ComparisonIdDep = Annotated[str, Depends(_comparison_id)]
+ComparisonIdDep = Annotated[str, Depends(id_in_path("comparison_id", "cmp", "comparison"))]
 
 
 @router.post(

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Response
 from sqlalchemy.orm import Session
 
 from api.answers import JobAnswer
-from api.bodies import digest, json_of, validated
+from api.bodies import OptionalJsonBody, Posted
 from api.callers import Caller
 from api.dependencies import CallerDep, Door, DoorDep, IdempotencyKeyDep, JobIdDep, known_parameters_only
 from api.forking import forked
@@ -49,12 +49,6 @@ def resume_job(door: DoorDep, caller: CallerDep, job_id: JobIdDep) -> Response:
     return _asked(door, caller, job_id, jobs.resume, wake=True)
 
 
-async def _posted_patch(request: Request) -> tuple[Patch | None, Any, str]:
-    fields = await json_of(request, PATCH_TYPES, optional=True)
-    patch = None if fields is None else validated(Patch, fields)
-    return patch, fields, digest(request, fields)
-
-
 @router.post(
     "/retry",
     operation_id="retry_job",
@@ -68,11 +62,11 @@ def retry_job(
     caller: CallerDep,
     job_id: JobIdDep,
     key: IdempotencyKeyDep,
-    posted: Annotated[tuple[Patch | None, Any, str], Depends(_posted_patch)],
+    posted: Annotated[Posted[Patch], Depends(OptionalJsonBody(Patch, without=Patch([]), media_types=PATCH_TYPES))],
 ) -> Any:
     """A new job with the same resolved spec, changed by a JSON Patch (RFC 6902) if there is one. The old one stays."""
-    patch, operations, request_sha256 = posted
-    return forked(door, caller, job_id, patch, operations=operations or [], key=key, request_sha256=request_sha256)
+    operations = posted.fields or []
+    return forked(door, caller, job_id, posted.value, operations=operations, key=key, request_sha256=posted.sha256)
 
 
 def _asked(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Response
+from fastapi import APIRouter, Depends, Header, Query, Response
 from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
@@ -11,7 +11,7 @@ from api.answers import Page, Time
 from api.bodies import JsonBody, Posted
 from api.conditional import tagged
 from api.creation import create_once
-from api.dependencies import CallerDep, DoorDep, IdempotencyKeyDep, JobIdDep, known_parameters_only
+from api.dependencies import CallerDep, DoorDep, IdempotencyKeyDep, JobIdDep, id_in_path, known_parameters_only
 from api.errors import Refused
 from api.openapi import body
 from api.problems import ProblemItem, declared
@@ -19,7 +19,6 @@ from api.rows import rfc3339
 from specs.probes import CkaSpec, ProbeRequest, ProbeSpec
 from store import jobs, probes
 from store.errors import NotFound
-from store.identifiers import is_id
 from store.probe_tables import Probe
 from store.tables import Job
 
@@ -62,17 +61,7 @@ class _Made:
     resource_class: str = "cpu"
 
 
-async def _probe_id(
-    probe_id: Annotated[
-        str, Path(description="`prb_` and 32 hexadecimal digits", json_schema_extra={"pattern": "^prb_[0-9a-f]{32}$"})
-    ],
-) -> str:
-    if not is_id(probe_id, "prb"):
-        raise NotFound("There is no such probe.")
-    return probe_id
-
-
-ProbeIdDep = Annotated[str, Depends(_probe_id)]
+ProbeIdDep = Annotated[str, Depends(id_in_path("probe_id", "prb", "probe"))]
 
 
 @router.post(

@@ -2,14 +2,14 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
 from api import verdict_answers
 from api.answers import JobAnswer
-from api.bodies import JSON_TYPES, digest, json_of, validated
-from api.dependencies import CallerDep, DoorDep, IdempotencyKeyDep, JobIdDep, known_parameters_only
+from api.bodies import OptionalJsonBody, Posted
+from api.dependencies import CallerDep, DoorDep, IdempotencyKeyDep, JobIdDep, id_in_path, known_parameters_only
 from api.errors import Refused
 from api.forking import forked
 from api.openapi import body
@@ -17,8 +17,6 @@ from api.problems import ProblemItem, declared
 from api.verdict_answers import VerdictAnswer, VerdictPage
 from specs.json_patch import Patch
 from store import jobs, verdicts
-from store.errors import NotFound
-from store.identifiers import is_id
 from store.tables import Job
 
 router = APIRouter(prefix="/v1/jobs/{job_id}/verdicts", tags=["results"], dependencies=[Depends(known_parameters_only)])
@@ -32,17 +30,7 @@ class ApplyRequest(BaseModel):
     remedy: int = Field(default=0, ge=0, le=99, description="place in the verdict's `remedies`; 0 is the first")
 
 
-async def _verdict_id(
-    verdict_id: Annotated[
-        str, Path(description="`vrd_` and 32 hexadecimal digits", json_schema_extra={"pattern": "^vrd_[0-9a-f]{32}$"})
-    ],
-) -> str:
-    if not is_id(verdict_id, "vrd"):
-        raise NotFound("There is no such verdict.")
-    return verdict_id
-
-
-VerdictIdDep = Annotated[str, Depends(_verdict_id)]
+VerdictIdDep = Annotated[str, Depends(id_in_path("verdict_id", "vrd", "verdict"))]
 
 
 @router.get("", operation_id="list_verdicts", response_model=VerdictPage, responses=declared())
@@ -59,12 +47,6 @@ def get_verdict(door: DoorDep, caller: CallerDep, job_id: JobIdDep, verdict_id: 
         return verdict_answers.one_of_job(session, jobs.get(session, job_id, project=caller.project), verdict_id)
 
 
-async def _posted_request(request: Request) -> tuple[ApplyRequest, str]:
-    fields = await json_of(request, JSON_TYPES, optional=True)
-    wanted = ApplyRequest() if fields is None else validated(ApplyRequest, fields)
-    return wanted, digest(request, fields)
-
-
 @router.post(
     "/{verdict_id}/apply",
     operation_id="apply_verdict",
@@ -79,13 +61,13 @@ def apply_verdict(
     job_id: JobIdDep,
     verdict_id: VerdictIdDep,
     key: IdempotencyKeyDep,
-    posted: Annotated[tuple[ApplyRequest, str], Depends(_posted_request)],
+    posted: Annotated[Posted[ApplyRequest], Depends(OptionalJsonBody(ApplyRequest, without=ApplyRequest()))],
 ) -> Any:
     """A new job with the remedy applied, as `retry` makes one; the verdict then says whether the remedy helped.
 
     While a fork with this remedy stands, another one would be the same job: a repeat is answered with that fork, 200.
     """
-    wanted, request_sha256 = posted
+    wanted = posted.value
     with door.database.reading() as session:
         jobs.get(session, job_id, project=caller.project)
         remedies = verdicts.get(session, job_id, verdict_id).remedies
@@ -104,7 +86,7 @@ def apply_verdict(
         Patch.model_validate(operations),
         operations=operations,
         key=key,
-        request_sha256=request_sha256,
+        request_sha256=posted.sha256,
         also=note,
         known=lambda session: verdicts.standing_fork(session, verdict_id, remedy=wanted.remedy),
     )

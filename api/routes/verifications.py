@@ -2,15 +2,15 @@
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Query, Response
 from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
 from api.answers import Page, Time
-from api.bodies import digest, json_of, validated
+from api.bodies import OptionalJsonBody, Posted
 from api.conditional import tagged
 from api.creation import create_once
-from api.dependencies import CallerDep, Door, DoorDep, IdempotencyKeyDep, JobIdDep, known_parameters_only
+from api.dependencies import CallerDep, Door, DoorDep, IdempotencyKeyDep, JobIdDep, id_in_path, known_parameters_only
 from api.errors import Refused
 from api.openapi import body
 from api.problems import ProblemItem, declared
@@ -18,14 +18,12 @@ from api.routes.probes import ProbeError
 from api.rows import rfc3339
 from specs.verifications import VerificationRequest
 from store import jobs, verifications
-from store.errors import IllegalTransition, NotFound
-from store.identifiers import is_id
+from store.errors import IllegalTransition
 from store.tables import Job
 from store.verification_tables import Verification
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"], dependencies=[Depends(known_parameters_only)])
 
-JSON_TYPES = ("application/json",)
 SHARE_OF_THE_LIMIT = 0.5
 """A replay that the job's own time foretells to take more than this much of its limit is not begun."""
 
@@ -91,23 +89,7 @@ class VerificationAnswer(BaseModel):
     finished_at: Time | None
 
 
-async def _verification_id(
-    verification_id: Annotated[
-        str, Path(description="`vrf_` and 32 hexadecimal digits", json_schema_extra={"pattern": "^vrf_[0-9a-f]{32}$"})
-    ],
-) -> str:
-    if not is_id(verification_id, "vrf"):
-        raise NotFound("There is no such verification.")
-    return verification_id
-
-
-VerificationIdDep = Annotated[str, Depends(_verification_id)]
-
-
-async def _posted(request: Request) -> tuple[VerificationRequest, str]:
-    fields = await json_of(request, JSON_TYPES, optional=True)
-    asked = VerificationRequest() if fields is None else validated(VerificationRequest, fields)
-    return asked, digest(request, fields)
+VerificationIdDep = Annotated[str, Depends(id_in_path("verification_id", "vrf", "verification"))]
 
 
 @router.post(
@@ -123,7 +105,9 @@ def verify_resume(
     caller: CallerDep,
     job_id: JobIdDep,
     key: IdempotencyKeyDep,
-    posted: Annotated[tuple[VerificationRequest, str], Depends(_posted)],
+    posted: Annotated[
+        Posted[VerificationRequest], Depends(OptionalJsonBody(VerificationRequest, without=VerificationRequest()))
+    ],
 ) -> Any:
     """Replays a succeeded job from a kept checkpoint to its end, and compares every tensor, loss and metric.
 
@@ -131,7 +115,7 @@ def verify_resume(
     difference, or `different` with the first value that is. Where no checkpoint is kept, a short job is replayed from
     its start; a long one is refused.
     """
-    asked, request_sha256 = posted
+    asked = posted.value
 
     def make(session: Session) -> Verification:
         job = jobs.get(session, job_id, project=caller.project)
@@ -143,7 +127,7 @@ def verify_resume(
         project=caller.project,
         at=f"/v1/jobs/{job_id}/verifications",
         key=key,
-        request_sha256=request_sha256,
+        request_sha256=posted.sha256,
         make=make,
         read=lambda session, verification_id: _answer(verifications.get(session, job_id, verification_id)),
     )

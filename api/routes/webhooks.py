@@ -2,12 +2,12 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from api.answers import Page, Time
 from api.bodies import JsonBody, Posted
-from api.dependencies import CallerDep, DoorDep, known_parameters_only
+from api.dependencies import CallerDep, DoorDep, id_in_path, known_parameters_only
 from api.errors import Refused
 from api.middleware import host_name
 from api.noting import note
@@ -17,8 +17,6 @@ from api.rows import rfc3339
 from specs.webhooks import WebhookSpec
 from store import webhooks
 from store.destinations import Forbidden, destination
-from store.errors import NotFound
-from store.identifiers import is_id
 from store.webhook_tables import Delivery, Webhook
 
 router = APIRouter(prefix="/v1/webhooks", tags=["service"], dependencies=[Depends(known_parameters_only)])
@@ -67,17 +65,7 @@ class DeliveryAnswer(BaseModel):
     next_try_at: Time | None
 
 
-async def _webhook_id(
-    webhook_id: Annotated[
-        str, Path(description="`whk_` and 32 hexadecimal digits", json_schema_extra={"pattern": "^whk_[0-9a-f]{32}$"})
-    ],
-) -> str:
-    if not is_id(webhook_id, "whk"):
-        raise NotFound("There is no such webhook.")
-    return webhook_id
-
-
-WebhookIdDep = Annotated[str, Depends(_webhook_id)]
+WebhookIdDep = Annotated[str, Depends(id_in_path("webhook_id", "whk", "webhook"))]
 
 
 @router.post(
