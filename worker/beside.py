@@ -2,9 +2,10 @@
 
 import shutil
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, final
+from typing import Any, Generic, Protocol, TypeVar, final
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -12,10 +13,12 @@ from sqlalchemy.orm import Session
 
 from store import leases
 from store.attempts import Claim as JobClaim
+from store.leases import LeasedTable
 from worker import answer_file, prepare
 from worker.errand import errand
 from worker.launcher import NotReady
 from worker.preparation import Preparation, preparation_order
+from worker.rounds import Rounds
 from worker.storable import storable
 from worker.work_order import AttemptFolder, OrderTooLarge
 from worker.workshop import Workshop
@@ -45,6 +48,7 @@ class Claimed(Protocol):
 
 
 C = TypeVar("C", bound=Claimed, contravariant=True)
+H = TypeVar("H", bound=Claimed)
 
 
 class Ledger(Protocol[C]):
@@ -80,44 +84,82 @@ class Watch:
                     raise Interrupted
 
 
-def see_through(
-    shop: Workshop,
-    ledger: Ledger[C],
-    claim: C,
-    find: Callable[[AttemptFolder, Watch], Callable[[Session], bool]],
-    *,
-    limit_s: float,
-) -> None:
-    """Lets ``find`` find the answer in a folder of its own, and writes it; or why there is none."""
-    folder = AttemptFolder(shop.settings.attempts_dir / claim.id / str(claim.attempt), Path())
-    watch = Watch(shop, lambda session: ledger.renew(session, claim, lease_s=shop.settings.lease_s), limit_s=limit_s)
-    try:
-        shutil.rmtree(folder.path.parent, ignore_errors=True)
-        folder.path.mkdir(parents=True)
-        folder.log.touch()
-        if claim.attempt > leases.MAX_ATTEMPTS:
-            raise NoAnswer("attempts_used_up", f"{leases.MAX_ATTEMPTS} workers died while they were at it.")
-        finish = find(folder, watch)
-        with shop.database.writing.begin() as session:
-            finish(session)
-    except (NoAnswer, OrderTooLarge) as error:
-        _fail(shop, ledger, claim, getattr(error, "kind", "spec_too_large"), str(error))
-    except (Interrupted, NotReady):
-        with shop.database.writing.begin() as session:
-            ledger.give_back(session, claim)
-    except SQLAlchemyError:
-        raise
-    except Exception as error:  # the outer door: a mistake of ours must not end the thread
-        _log.exception("work_beside_failed", id=claim.id)
-        _fail(shop, ledger, claim, "internal", f"The worker failed: {error!r:.500}")
-    finally:
-        shutil.rmtree(folder.path.parent, ignore_errors=True)
+class LeaseHolder(ABC, Generic[H]):
+    """A thread that sees one row through at a time; it looks when a bell rings, and as often as the poller."""
 
+    def __init__(
+        self, shop: Workshop, name: str, table: type[LeasedTable], ledger: Ledger[H], *, limit_s: float
+    ) -> None:
+        self._shop = shop
+        self._table = table
+        self._ledger = ledger
+        self._limit_s = limit_s
+        self._rounds = Rounds(name, self._take_one, every_s=shop.settings.poll_s)
 
-def _fail(shop: Workshop, ledger: Ledger[C], claim: C, kind: str, message: str) -> None:
-    error = storable({"message": message})
-    with shop.database.writing.begin() as session:
-        ledger.fail(session, claim, kind=kind, message=error["message"])
+    def start(self) -> None:
+        self._rounds.start()
+
+    def wake(self) -> None:
+        """Look now."""
+        self._rounds.wake()
+
+    def close(self) -> None:
+        """Ends after giving back the row under way. The workshop must be stopping."""
+        self._rounds.close()
+
+    @abstractmethod
+    def _claim(self) -> H | None:
+        """Takes the next row for this worker, in a transaction of its own; or None."""
+
+    @abstractmethod
+    def _found(self, claim: H, folder: AttemptFolder, watch: Watch) -> Callable[[Session], bool]:
+        """What writes the answer. Raises ``Interrupted`` or ``NoAnswer``."""
+
+    def _take_one(self) -> bool:
+        """Claim a row and see it through; whether there was one."""
+        if self._shop.stopping.is_set() or not self._shop.launcher.wait_ready(0):
+            return False
+        with self._shop.database.reading() as session:
+            if not leases.any_open(session, self._table):
+                return False
+        claim = self._claim()
+        if claim is None:
+            return False
+        self._see_through(claim)
+        return True
+
+    def _see_through(self, claim: H) -> None:
+        """Finds the answer in a folder of its own, and writes it; or why there is none."""
+        shop, ledger = self._shop, self._ledger
+        folder = AttemptFolder(shop.settings.attempts_dir / claim.id / str(claim.attempt), Path())
+        lease_s = shop.settings.lease_s
+        watch = Watch(shop, lambda session: ledger.renew(session, claim, lease_s=lease_s), limit_s=self._limit_s)
+        try:
+            shutil.rmtree(folder.path.parent, ignore_errors=True)
+            folder.path.mkdir(parents=True)
+            folder.log.touch()
+            if claim.attempt > leases.MAX_ATTEMPTS:
+                raise NoAnswer("attempts_used_up", f"{leases.MAX_ATTEMPTS} workers died while they were at it.")
+            finish = self._found(claim, folder, watch)
+            with shop.database.writing.begin() as session:
+                finish(session)
+        except (NoAnswer, OrderTooLarge) as error:
+            self._fail(claim, getattr(error, "kind", "spec_too_large"), str(error))
+        except (Interrupted, NotReady):
+            with shop.database.writing.begin() as session:
+                ledger.give_back(session, claim)
+        except SQLAlchemyError:
+            raise
+        except Exception as error:  # the outer door: a mistake of ours must not end the thread
+            _log.exception("work_beside_failed", id=claim.id)
+            self._fail(claim, "internal", f"The worker failed: {error!r:.500}")
+        finally:
+            shutil.rmtree(folder.path.parent, ignore_errors=True)
+
+    def _fail(self, claim: H, kind: str, message: str) -> None:
+        error = storable({"message": message})
+        with self._shop.database.writing.begin() as session:
+            self._ledger.fail(session, claim, kind=kind, message=error["message"])
 
 
 def dataset_of(shop: Workshop, job: JobClaim, folder: AttemptFolder, watch: Watch) -> dict[str, Any]:

@@ -2,63 +2,37 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import structlog
 from sqlalchemy.orm import Session
 
-from store import artifacts, leases, probes
+from store import artifacts, probes
 from store.probe_tables import Probe
 from store.probes import Claim, Weighed
 from worker import beside, frames
-from worker.beside import NoAnswer, Watch
+from worker.beside import LeaseHolder, NoAnswer, Watch
 from worker.places import CPU
-from worker.rounds import Rounds
 from worker.work_order import AttemptFolder, newest_checkpoint
 from worker.workshop import Workshop
 
 _log = structlog.get_logger(__name__)
 
 
-class Prober:
-    """A thread that measures one probe at a time; it looks when a bell rings, and by itself as often as the poller."""
+@final
+class Prober(LeaseHolder[Claim]):
+    """A thread that measures one probe at a time."""
 
     def __init__(self, shop: Workshop) -> None:
-        self._shop = shop
-        self._rounds = Rounds("prober", self._measure_one, every_s=shop.settings.poll_s)
+        super().__init__(shop, "prober", Probe, probes, limit_s=shop.settings.probe_limit_s)
 
-    def start(self) -> None:
-        self._rounds.start()
-
-    def wake(self) -> None:
-        """Look now."""
-        self._rounds.wake()
-
-    def close(self) -> None:
-        """Ends after giving back the probe under way. The workshop must be stopping."""
-        self._rounds.close()
-
-    def _measure_one(self) -> bool:
-        """Claim a probe and see it through; whether there was one."""
+    def _claim(self) -> Claim | None:
         shop = self._shop
-        if shop.stopping.is_set() or not shop.launcher.wait_ready(0):
-            return False
-        with shop.database.reading() as session:
-            if not leases.any_open(session, Probe):
-                return False
         with shop.database.writing.begin() as session:
             claim = probes.claim(session, worker_id=shop.worker_id, lease_s=shop.settings.lease_s)
-        if claim is None:
-            return False
-        _log.info("probe_claimed", probe_id=claim.id, kind=claim.spec["kind"], attempt=claim.attempt)
-        beside.see_through(
-            shop,
-            probes,
-            claim,
-            lambda folder, watch: self._found(claim, folder, watch),
-            limit_s=shop.settings.probe_limit_s,
-        )
-        return True
+        if claim is not None:
+            _log.info("probe_claimed", probe_id=claim.id, kind=claim.spec["kind"], attempt=claim.attempt)
+        return claim
 
     def _found(self, claim: Claim, folder: AttemptFolder, watch: Watch) -> Callable[[Session], bool]:
         if len(claim.jobs) < (2 if "job_id" in claim.spec else 1):

@@ -2,20 +2,19 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 import structlog
 from sqlalchemy.orm import Session
 
-from store import artifacts, leases, verifications
+from store import artifacts, verifications
 from store.series import Points
 from store.verification_tables import Verification
 from store.verifications import Claim
 from worker import beside, frames
-from worker.beside import NoAnswer, Watch
+from worker.beside import LeaseHolder, NoAnswer, Watch
 from worker.places import CPU
-from worker.rounds import Rounds
 from worker.work_order import AttemptFolder
 from worker.workshop import Workshop
 
@@ -24,47 +23,22 @@ LOSSES = "losses.npy"
 _log = structlog.get_logger(__name__)
 
 
-class Verifier:
-    """A thread that sees one replay through at a time; it looks when a bell rings, and as often as the poller."""
+@final
+class Verifier(LeaseHolder[Claim]):
+    """A thread that sees one replay through at a time."""
 
     def __init__(self, shop: Workshop) -> None:
-        self._shop = shop
-        self._rounds = Rounds("verifier", self._verify_one, every_s=shop.settings.poll_s)
+        super().__init__(shop, "verifier", Verification, verifications, limit_s=shop.settings.verification_limit_s)
 
-    def start(self) -> None:
-        self._rounds.start()
-
-    def wake(self) -> None:
-        """Look now."""
-        self._rounds.wake()
-
-    def close(self) -> None:
-        """Ends after giving back the verification under way. The workshop must be stopping."""
-        self._rounds.close()
-
-    def _verify_one(self) -> bool:
-        """Claim a verification and see it through; whether there was one."""
+    def _claim(self) -> Claim | None:
         shop = self._shop
-        if shop.stopping.is_set() or not shop.launcher.wait_ready(0):
-            return False
-        with shop.database.reading() as session:
-            if not leases.any_open(session, Verification):
-                return False
         with shop.database.writing.begin() as session:
             claim = verifications.claim(
                 session, worker_id=shop.worker_id, classes=shop.places.classes, lease_s=shop.settings.lease_s
             )
-        if claim is None:
-            return False
-        _log.info("verification_claimed", verification_id=claim.id, attempt=claim.attempt)
-        beside.see_through(
-            shop,
-            verifications,
-            claim,
-            lambda folder, watch: self._found(claim, folder, watch),
-            limit_s=shop.settings.verification_limit_s,
-        )
-        return True
+        if claim is not None:
+            _log.info("verification_claimed", verification_id=claim.id, attempt=claim.attempt)
+        return claim
 
     def _found(self, claim: Claim, folder: AttemptFolder, watch: Watch) -> Callable[[Session], bool]:
         spec = claim.weighed.job.resolved_spec
