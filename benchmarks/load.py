@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,8 @@ import httpx2
 import psutil
 from sqlalchemy import text
 
+from afterprop.address import listen
+from afterprop.stack import API_COMMAND
 from benchmarks.http_load import Taken, load, request
 from benchmarks.measuring import keep
 from benchmarks.mlflow_server import API, tracking_server
@@ -35,6 +36,8 @@ from store.database import Database
 
 STREAMS = 500
 CONNECTIONS = 16
+INSERTED_AT_ONCE = 20_000
+"""Rows of one statement: more would run into the service's own limit of time."""
 JOB = {
     "dataset": {"kind": "builtin", "name": "iris"},
     "network": {"kind": "mlp", "hidden": [8]},
@@ -45,17 +48,13 @@ JOB = {
 @contextmanager
 def served(database_url: str, folder: Path) -> Iterator[tuple[int, psutil.Process]]:
     """The API as it is delivered, one process."""
-    from afterprop.stack import API_COMMAND
-
     environment = {
         **os.environ,
         "AFTERPROP_DATABASE_URL": database_url,
         "AFTERPROP_STATE_DIR": str(folder / "state"),
         "AFTERPROP_BROKER_URL": "redis://127.0.0.1:1/0",
     }
-    with socket.socket() as listener, (folder / "api.log").open("ab") as log:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(2048)
+    with listen("127.0.0.1", 0) as listener, (folder / "api.log").open("ab") as log:
         command = [sys.executable, *API_COMMAND, "--fd", str(listener.fileno())]
         process = subprocess.Popen(command, env=environment, pass_fds=[listener.fileno()], stdout=log, stderr=log)
         port = int(listener.getsockname()[1])
@@ -173,20 +172,20 @@ def million(port: int, database: Database, job_id: str, jobs: int) -> dict[str, 
         if column["name"] not in ("id", "created_at", "phase", "status", "finished_at")
     ]
     names = ", ".join(columns)
-    number, rows = ("n", "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :most)")
+    rows = "WITH RECURSIVE numbers(n) AS (SELECT :first UNION ALL SELECT n + 1 FROM numbers WHERE n < :last)"
     identifier = "'job_' || printf('%032x', n)"
     if not database.is_sqlite:
         identifier = "'job_' || lpad(to_hex(n), 32, '0')"
-        rows = "WITH numbers(n) AS (SELECT generate_series(1, :most))"
-    with database.writing.begin() as session:
-        session.execute(
-            text(
-                f"INSERT INTO jobs (id, created_at, status, finished_at, {names}) {rows} "
-                f"SELECT {identifier}, 1.7e9 + {number}, 'cancelled', 1.7e9 + {number}, {names} "
-                "FROM jobs, numbers WHERE jobs.id = :template"
-            ),
-            {"most": jobs, "template": job_id},
-        )
+        rows = "WITH numbers(n) AS (SELECT generate_series(CAST(:first AS integer), CAST(:last AS integer)))"
+    names = ", ".join(columns)
+    insert = text(
+        f"INSERT INTO jobs (id, created_at, status, finished_at, {names}) {rows} "
+        f"SELECT {identifier}, 1.7e9 + n, 'cancelled', 1.7e9 + n, {names} FROM jobs, numbers WHERE jobs.id = :template"
+    )
+    for first in range(1, jobs + 1, INSERTED_AT_ONCE):
+        last = min(first + INSERTED_AT_ONCE - 1, jobs)
+        with database.writing.begin() as session:
+            session.execute(insert, {"first": first, "last": last, "template": job_id})
     if not database.is_sqlite:
         with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text("VACUUM ANALYZE jobs"))
@@ -248,10 +247,12 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help="keep the figures in benchmarks/results")
     chosen = parser.parse_args()
     found: dict[str, Any] = {"sqlite": measure("", chosen.seconds, chosen.jobs)}
+    print(json.dumps(found, indent=1), flush=True)
     with tempfile.TemporaryDirectory() as name, tracking_server(chosen.mlflow, Path(name)) as address:
         found["mlflow"] = peer(address, chosen.seconds) if address else None
+    print(json.dumps({"mlflow": found["mlflow"]}, indent=1), flush=True)
     found["postgresql"] = _on_postgresql(chosen.postgresql, chosen.seconds, chosen.jobs)
-    print(json.dumps(found, indent=1))
+    print(json.dumps({"postgresql": found["postgresql"]}, indent=1))
     if chosen.keep:
         print(keep("load", found))
 

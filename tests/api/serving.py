@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,15 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from afterprop.address import listen
+
 READY_WITHIN_S = 30.0
 
 
 @contextmanager
 def served(state_dir: Path, log: Path, **environment: str) -> Iterator[tuple[str, int]]:
     """The address of a running API, and its process id."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(512)
+    with listen("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
         command = [
             sys.executable,
